@@ -1,0 +1,222 @@
+"""Own what all pages of the room share: the base class, and the way of a verb from its form to the act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.module_loading import import_string
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.views.decorators.clickjacking import xframe_options_deny
+
+from background.admin.forms import ReasonForm
+from background.admin.lists import CappedPaginator
+from background.admin.permissions import may
+from background.admin.text import Shown, visible
+from background.conf import get_settings
+from background.scope import database_alias
+
+if TYPE_CHECKING:
+    Base = admin.ModelAdmin
+else:
+    Base = import_string(
+        get_settings().admin_base or ("unfold.admin.ModelAdmin" if apps.is_installed("unfold") else "django.contrib.admin.ModelAdmin")
+    )
+
+
+def possible(obj: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """Something a person may do to one record: asked for on a page of its own, done by POST, kept in the History."""
+
+    name: str
+    label: Any  # "Pause": the button repeats it
+    effect: Any  # one sentence: what will happen
+    act: Callable[[Any, Any, str], str]  # (record, user, reason) -> what was done, as a sentence
+    refusal: Callable[[Any], str] = possible  # why it cannot be done to this record now, or ""
+    opposite: bool = False  # not offered at all where it cannot be done: its opposite is
+    facts: Callable[[Any], list[Any]] = lambda obj: []  # sentences that help to decide
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A button of a record's page; without an address it is shown with the reason why not."""
+
+    label: Any
+    url: str = ""
+    why_not: str = ""
+
+
+class RoomAdmin(Base):
+    """Views of one model; whatever acts is a verb with a permission in `permissions.VERBS`."""
+
+    verbs: tuple[Verb, ...] = ()
+    paginator = CappedPaginator
+    list_per_page = 100
+    list_max_show_all = 0
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    view_on_site = False
+
+    class Media:
+        css = {"all": ["background/admin.css"]}
+
+    # What is there, and for whom
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).using(database_alias())
+
+    def find(self, request, object_id):
+        """Return the record that the person may see; Http404 alike where there is none and where it is not theirs."""
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
+            raise Http404(_("There is no such %(noun)s.") % {"noun": self.opts.verbose_name})
+        return found
+
+    def require(self, request, verb, obj=None):
+        if not may(request.user, f"{self.opts.model_name}.{verb}", obj):
+            raise PermissionDenied
+
+    # Addresses
+
+    def get_urls(self):
+        return [
+            *(self.own_url(f"<path:object_id>/{verb.name}/", verb.name, partial(self.verb_view, verb=verb)) for verb in self.verbs),
+            *super().get_urls(),
+        ]
+
+    def own_url(self, route, name, view):
+        # admin_view adds never_cache and CSRF protection.
+        return path(route, self.admin_site.admin_view(xframe_options_deny(view)), name=f"background_{self.opts.model_name}_{name}")
+
+    def url(self, name, *args, model=None):
+        model = model or self.opts.model_name
+        return reverse(f"admin:background_{model}_{name}", args=[quote(one) for one in args], current_app=self.admin_site.name)
+
+    def link(self, model, name, record_id, text, user=None):
+        """Return a link to a record, or the text alone where the person may not see it."""
+        if not record_id or (user is not None and not user.has_perm(f"background.view_{model}")):
+            return visible(text)
+        return format_html('<a href="{}">{}</a>', self.url(name, record_id, model=model), visible(text))
+
+    def page_of(self, request, obj):
+        """Return where a person is sent after acting: as near to the record as they may see."""
+        if self.has_view_or_change_permission(request, obj):
+            return self.url("change", obj.pk)
+        return reverse("admin:index", current_app=self.admin_site.name)
+
+    # Verbs
+
+    def verb_view(self, request, object_id, verb):
+        """Ask for confirmation on GET, act on POST."""
+        self.require(request, verb.name)
+        obj = self.find(request, object_id)
+        self.require(request, verb.name, obj)
+        refusal = verb.refusal(obj)
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST":
+            if refusal:
+                return self.done(request, obj, refusal, messages.WARNING)
+            if form.is_valid():
+                return self.act(request, obj, verb, form.cleaned_data["reason"])
+        elif request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        context = {
+            "title": _("%(verb)s: %(what)s") % {"verb": verb.label, "what": visible(obj)},
+            "lines": [verb.effect, *verb.facts(obj)],
+            "refusal": refusal,
+            "forms": [form],
+            "button": verb.label,
+        }
+        return self.ask(request, obj, context)
+
+    def act(self, request, obj, verb, reason):
+        said = verb.act(obj, request.user, reason)
+        self.note(request, obj, verb.label, reason)
+        return self.done(request, obj, said)
+
+    def note(self, request, obj, label, reason="", detail=""):
+        """Leave a line in the admin's History."""
+        parts = [str(label), *([detail] if detail else []), *([_("reason: %(reason)s") % {"reason": reason}] if reason else [])]
+        self.log_change(request, Shown(obj), visible("; ".join(parts)))
+
+    def done(self, request, obj, message, level=messages.SUCCESS, to=""):
+        self.message_user(request, message, level)
+        return HttpResponseRedirect(to or self.page_of(request, obj))
+
+    def ask(self, request, obj, context, template="confirm.html", status=200) -> HttpResponse:
+        """Return a page with a form about one record."""
+        request.current_app = self.admin_site.name
+        media = self.media
+        for form in context.get("forms", ()):
+            media += form.media
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": Shown(obj),
+            "back": self.page_of(request, obj),
+            "changelist": self.url("changelist") if self.has_view_or_change_permission(request) else "",
+            "plural": capfirst(self.opts.verbose_name_plural),
+            "media": media,
+            **context,
+        }
+        return TemplateResponse(request, f"admin/background/{template}", context, status=status)
+
+    def tools(self, request, obj):
+        """Return the buttons of a record's page: what the person may do, and why not if it cannot be done."""
+        found = []
+        for verb in self.verbs:
+            if may(request.user, f"{self.opts.model_name}.{verb.name}", obj):
+                refusal = verb.refusal(obj)
+                if not (refusal and verb.opposite):
+                    label = _("%(verb)s…") % {"verb": verb.label}
+                    found.append(Tool(label, "" if refusal else self.url(verb.name, obj.pk), refusal))
+        return found
+
+    # Django's pages, with names that have no unseen characters
+
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        if obj is not None:
+            context |= {"original": Shown(obj), "tools": self.tools(request, obj)}
+            if context.get("subtitle"):
+                context["subtitle"] = visible(obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def history_view(self, request, object_id, extra_context=None):
+        obj = self.get_object(request, unquote(object_id))
+        shown = {"object": Shown(obj), "title": _("Change history: %(what)s") % {"what": visible(obj)}} if obj else {}
+        return super().history_view(request, object_id, {**shown, **(extra_context or {})})
+
+    def delete_view(self, request, object_id, extra_context=None):
+        obj = self.get_object(request, unquote(object_id))
+        shown = {"object": Shown(obj), "subtitle": None} if obj else {}
+        return super().delete_view(request, object_id, {**shown, **(extra_context or {})})
+
+
+class ReadOnlyAdmin(RoomAdmin):
+    """Views of records that only the machinery writes."""
+
+    actions = None
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False

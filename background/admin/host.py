@@ -1,0 +1,170 @@
+"""Own the pages of hosts: list, detail, stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from background.admin.base import ReadOnlyAdmin, Verb
+from background.admin.text import as_text, between, cut, duration, moment, relative, state, visible, when
+from background.admin.why import is_silent
+from background.conf import get_settings
+from background.dialects.base import DatabaseNow
+from background.models import Host, Run
+from background.scope import database_alias
+
+SHOWN = 100
+
+
+def stop(host: Host, user: Any, reason: str) -> str:
+    rows = Host.objects.using(database_alias()).live().filter(pk=host.pk, stop_requested_at__isnull=True)
+    if not rows.update(stop_requested_at=DatabaseNow(), stop_requested_by=user.get_username()):
+        return _("Host %(host)s is stopping or gone already.") % {"host": visible(host)}
+    return _("Host %(host)s was asked to stop.") % {"host": visible(host)}
+
+
+def why_no_stop(host: Host) -> str:
+    if not host.is_live:
+        return _("It is %(state)s already.") % {"state": host.get_state_display()}
+    if host.stop_requested_at or host.state == Host.State.STOPPING:
+        return _("It is stopping already.")
+    if is_silent(host):
+        return _("It is silent: it would not hear it. Stop its process on its machine.")
+    return ""
+
+
+def what_runs(host: Host) -> list[str]:
+    """Return what a person should know before stopping a host."""
+    count = Run.objects.using(database_alias()).running().filter(host=host).order_by()[: SHOWN + 1].count()
+    runs = ngettext("%(count)s run is being executed there", "%(count)s runs are being executed there", count)
+    most = _("they may use up to %(span)s to end; what does not end is handed back and starts again elsewhere.")
+    lines = [f"{runs % {'count': count}}; {most % {'span': duration(get_settings().shutdown_timeout)}}"]
+    others = [one for one in Host.objects.using(database_alias()).live().exclude(pk=host.pk).filter(parent=None) if not is_silent(one)]
+    return lines if others else [*lines, "⚠ " + _("It is the last live host: afterwards nothing runs.")]
+
+
+class HostAdmin(ReadOnlyAdmin):
+    list_display = ("name_shown", "shown_state", "version_shown", "up", "threads", "coroutines", "processes", "queues_shown", "heartbeat")
+    list_display_links = ("name_shown",)
+    list_filter = ("state",)
+    ordering = ("-started_at",)
+    sortable_by = ()
+    search_fields = ("name__istartswith",)
+    search_help_text = gettext_lazy("The beginning of the host's name.")
+    verbs = (
+        Verb(
+            name="stop", label=gettext_lazy("Stop host"), act=stop, refusal=why_no_stop, facts=what_runs,
+            effect=gettext_lazy("The process stops gracefully: services first, then runs. Only your process manager can start it again."),
+        ),
+    )  # fmt: skip
+
+    def get_fieldsets(self, request, obj=None):
+        work = [*(["runs"] if request.user.has_perm("background.view_run") else []), *(["services_shown"] if request.user.has_perm("background.view_service") else [])]
+        return [
+            (None, {"fields": ["name_shown", "shown_state", "heartbeat_shown", "started", "stopped", "id"]}),
+            (_("Work"), {"fields": [*work, "threads", "coroutines", "processes", "queues_shown", "duties"]}),
+            (_("Software"), {"fields": ["version_shown", "software_shown", "pid", "parent_shown", "clock"]}),
+        ]
+
+    def get_readonly_fields(self, request, obj=None):
+        return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
+
+    @admin.display(description=gettext_lazy("Host"))
+    def name_shown(self, host: Host) -> str:
+        return cut(host.name, 120)
+
+    @admin.display(description=gettext_lazy("State"))
+    def shown_state(self, host: Host) -> SafeString:
+        if is_silent(host):
+            return state("silent", _("silent"))
+        if host.stop_requested_at and host.is_live:
+            return state("stopping", _("asked to stop by %(by)s") % {"by": host.stop_requested_by or _("somebody")})
+        return state(host.state, host.get_state_display())
+
+    @admin.display(description=gettext_lazy("Version"), empty_value="–")
+    def version_shown(self, host: Host) -> str:
+        return visible(host.version)
+
+    @admin.display(description=gettext_lazy("Up"))
+    def up(self, host: Host) -> str:
+        return duration(between(host.started_at, timezone.now())) if host.is_live and not is_silent(host) else "–"
+
+    @admin.display(description=gettext_lazy("Heartbeat"))
+    def heartbeat(self, host: Host) -> Any:
+        return when(host.heartbeat_at)
+
+    @admin.display(description=gettext_lazy("Threads"))
+    def threads(self, host: Host) -> str:
+        return slots(host, "thread")
+
+    @admin.display(description=gettext_lazy("Coroutines"))
+    def coroutines(self, host: Host) -> str:
+        return slots(host, "loop")
+
+    @admin.display(description=gettext_lazy("Processes"))
+    def processes(self, host: Host) -> str:
+        return slots(host, "process")
+
+    @admin.display(description=gettext_lazy("Queues"))
+    def queues_shown(self, host: Host) -> str:
+        if not host.works:
+            return _("none")
+        said = _("all") if host.queues is None else cut(", ".join(map(str, host.queues)), 200)
+        return _("%(queues)s but %(excluded)s") % {"queues": said, "excluded": cut(", ".join(host.excluded_queues), 200)} if host.excluded_queues else said
+
+    @admin.display(description=gettext_lazy("Heartbeat"))
+    def heartbeat_shown(self, host: Host) -> Any:
+        return moment(host.heartbeat_at)
+
+    @admin.display(description=gettext_lazy("Started"))
+    def started(self, host: Host) -> Any:
+        return moment(host.started_at)
+
+    @admin.display(description=gettext_lazy("Stopped"))
+    def stopped(self, host: Host) -> Any:
+        if not host.stopped_at:
+            return "–"
+        code = _("exit code %(code)s") % {"code": host.exit_code} if host.exit_code is not None else ""
+        return format_html("{} {} {}", moment(host.stopped_at), visible(host.stop_reason), code)
+
+    @admin.display(description=gettext_lazy("Duties"))
+    def duties(self, host: Host) -> str:
+        found = [*([_("executes runs")] if host.works else []), *([_("looks after schedules")] if host.schedules else [])]
+        return ", ".join(found) or "–"
+
+    @admin.display(description=gettext_lazy("Runs here"))
+    def runs(self, host: Host) -> Any:
+        rows = Run.objects.using(database_alias()).light().running().filter(host=host).order_by("started_at")[:SHOWN]
+        return self.listed((self.link("run", "change", run.pk, f"{cut(run, 120)}, {relative(run.started_at)}") for run in rows if run.started_at))
+
+    @admin.display(description=gettext_lazy("Services"))
+    def services_shown(self, host: Host) -> Any:
+        rows = host.services.order_by("engine", "name")[:SHOWN]
+        return self.listed((format_html("{} {}", state(one.state, one.get_state_display()), self.link("service", "change", one.pk, cut(one, 120))) for one in rows))
+
+    def listed(self, items: Any) -> Any:
+        return format_html_join("", '<div class="bg-item">{}</div>', ((item,) for item in items)) or _("none")
+
+    @admin.display(description=gettext_lazy("Software"), empty_value="–")
+    def software_shown(self, host: Host) -> str:
+        return ", ".join(f"{visible(name)} {as_text(value)}" for name, value in host.software.items())
+
+    @admin.display(description=gettext_lazy("Parent"))
+    def parent_shown(self, host: Host) -> Any:
+        return self.link("host", "change", host.parent_id, str(host.parent_id)[:8]) if host.parent_id else "–"
+
+    @admin.display(description=gettext_lazy("Clock"))
+    def clock(self, host: Host) -> str:
+        return _("%(seconds)+.2f s against the database") % {"seconds": host.clock_offset}
+
+
+def slots(host: Host, executor: str) -> str:
+    """Return "3 of 8" for an executor."""
+    total = host.concurrency.get(executor)
+    return _("%(used)s of %(total)s") % {"used": host.running.get(executor, 0), "total": total} if total else "–"

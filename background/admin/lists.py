@@ -1,0 +1,96 @@
+"""Own what lists need on large tables: a count with an end, and filters that ask the database nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.core.paginator import Paginator
+from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
+
+from background.models import Job
+from background.scope import database_alias
+
+# What is counted exactly; one more says "and more".
+CAP = 10_000
+
+
+class CappedPaginator(Paginator):
+    """A paginator that never counts, nor offers, more than the first ten thousand rows."""
+
+    @cached_property
+    def count(self) -> int:
+        return min(self.counted, CAP)
+
+    @cached_property
+    def counted(self) -> int:
+        """Rows up to the cap and one more."""
+        return self.object_list.order_by()[: CAP + 1].count()
+
+    @property
+    def is_capped(self) -> bool:
+        return self.counted > CAP
+
+
+class TextFilter(SimpleListFilter):
+    """A filter into which a person types: no query is needed to offer choices."""
+
+    template = "admin/background/text_filter.html"
+    value_max_length = 200
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("", "")]
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        others = changelist.get_filters_params()
+        rest = [(name, value) for name, values in others.items() if name != self.parameter_name for value in _listed(values)]
+        yield {"name": self.parameter_name, "value": self.value() or "", "others": rest, "query": changelist.query}
+
+    def value(self) -> str:
+        return (super().value() or "").replace("\x00", "").strip()[: self.value_max_length]
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+class QueueFilter(TextFilter):
+    title = _("queue")
+    parameter_name = "queue"
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(queue=self.value()) if self.value() else queryset
+
+
+class JobFilter(TextFilter):
+    title = _("job name")
+    parameter_name = "job"
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        if not self.value():
+            return queryset
+        job = Job.objects.using(database_alias()).filter(name=self.value()).values_list("id", flat=True).first()
+        # The index is led by the job's id; runs of deleted jobs have none and are few.
+        return queryset.filter(job=job) if job else queryset.filter(job__isnull=True, job_name=self.value())
+
+
+class LiveFilter(SimpleListFilter):
+    """Hide what belongs to hosts that are gone, unless asked for."""
+
+    title = _("host")
+    parameter_name = "hosts"
+    path = "host__state__in"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("all", _("all, also gone ones"))]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        live = queryset.model._meta.get_field("host").related_model.LIVE
+        return queryset if self.value() == "all" else queryset.filter(host__state__in=live)
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        chosen = self.value() == "all"
+        yield {"selected": not chosen, "query_string": changelist.get_query_string(remove=[self.parameter_name]), "display": _("live hosts")}
+        yield {"selected": chosen, "query_string": changelist.get_query_string({self.parameter_name: "all"}), "display": self.lookup_choices[0][1]}

@@ -1,0 +1,190 @@
+"""Own the pages of queues: list, detail, pause, resume."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.http import Http404
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from background.admin.base import ReadOnlyAdmin, Tool, Verb
+from background.admin.lists import CAP
+from background.admin.permissions import may
+from background.admin.text import cut, moment, relative, state, visible
+from background.admin.why import live_hosts, serving
+from background.models import Job, Queue, Run
+from background.queue.pause import pause_queue, resume_queue
+from background.scope import database_alias
+
+Status = Run.Status
+WAITING = (Status.READY, Status.BLOCKED)
+
+
+def pause(queue: Queue, user: Any, reason: str) -> str:
+    pause_queue(queue.name, user=user, reason=reason)
+    return _("Queue %(queue)s is paused.") % {"queue": visible(queue)}
+
+
+def resume(queue: Queue, user: Any, reason: str) -> str:
+    resume_queue(queue.name)
+    return _("Queue %(queue)s is open again.") % {"queue": visible(queue)}
+
+
+class QueueList(ChangeList):
+    """Queues with what waits in them: three queries, whatever their number."""
+
+    def get_results(self, request):
+        super().get_results(request)
+        counted, self.capped = open_runs()
+        hosts = live_hosts()
+        for queue in self.result_list:
+            queue.waiting = sum(counted[queue.name, status] for status in WAITING)
+            queue.running = counted[queue.name, Status.RUNNING]
+            queue.hosts = serving(queue.name, hosts)
+        names = {name for name, _status in counted} | set(Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct())
+        self.rowless = sorted(names - set(Queue.objects.using(database_alias()).filter(name__in=names).values_list("name", flat=True)))
+
+
+def open_runs() -> tuple[Counter[tuple[str, str]], bool]:
+    """Return how many open runs each queue has in each state, among the first ten thousand; and whether there are more."""
+    rows = list(Run.objects.using(database_alias()).open().order_by().values_list("queue", "status")[: CAP + 1])
+    return Counter(rows[:CAP]), len(rows) > CAP
+
+
+class QueueAdmin(ReadOnlyAdmin):
+    change_list_template = "admin/background/queue/change_list.html"
+    list_display = ("name_shown", "shown_state", "waiting", "running", "limit", "served")
+    list_display_links = ("name_shown",)
+    list_filter = ("paused",)
+    ordering = ("name",)
+    sortable_by = ()
+    verbs = (
+        Verb(
+            name="pause", label=gettext_lazy("Pause"), act=pause, opposite=True,
+            effect=gettext_lazy("No run of this queue starts until it is resumed, on any host. Running ones go on."),
+            refusal=lambda queue: _("It is paused already.") if queue.paused else "",
+        ),
+        Verb(
+            name="resume", label=gettext_lazy("Resume"), act=resume, opposite=True,
+            effect=gettext_lazy("Its runs start again."),
+            refusal=lambda queue: "" if queue.paused else _("It is not paused."),
+        ),
+    )  # fmt: skip
+
+    def find(self, request, object_id):
+        """Return the queue of that id; or of that name, which need not have a row yet."""
+        try:
+            return super().find(request, object_id)
+        except Http404:
+            name = unquote(object_id)
+            found = self.get_queryset(request).filter(name=name).first()
+            if found is None and name in self.names_without_row(request):
+                return Queue(name=name)
+            if found is None:
+                raise
+            return found
+
+    def names_without_row(self, request):
+        counted, _capped = open_runs()
+        jobs = Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct()
+        return {name for name, _status in counted} | set(jobs)
+
+    def act(self, request, obj, verb, reason):
+        said = verb.act(obj, request.user, reason)
+        row = self.model.objects.using(database_alias()).get(name=obj.name)  # it has one by now
+        self.note(request, row, verb.label, reason)
+        return self.done(request, row, said)
+
+    def page_of(self, request, obj):
+        return super().page_of(request, obj) if obj.pk else self.url("changelist")
+
+    def get_changelist(self, request, **kwargs):
+        return QueueList
+
+    def changelist_view(self, request, extra_context=None):
+        response = super().changelist_view(request, extra_context)
+        changelist = getattr(response, "context_data", None) and response.context_data.get("cl")
+        if changelist is not None:
+            offered = may(request.user, "queue.pause")
+            response.context_data["rowless"] = [
+                # Digits alone would be read as the id of another queue.
+                (visible(name), self.url("pause", name) if offered and not name.isdecimal() else "") for name in changelist.rowless[:100]
+            ]  # fmt: skip
+            response.context_data["capped"] = changelist.capped
+        return response
+
+    def get_fieldsets(self, request, obj=None):
+        return [(None, {"fields": self.get_readonly_fields(request, obj)})]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["name_shown", "shown_state", "paused_since", "paused_why", "limit", "waits", "oldest", "served_now"]
+
+    def tools(self, request, obj):
+        found = super().tools(request, obj)
+        if request.user.has_perm("background.view_run"):
+            found.append(Tool(_("Runs"), f"{self.url('changelist', model='run')}?{urlencode({'queue': obj.name})}"))
+        return found
+
+    @admin.display(description=gettext_lazy("Queue"))
+    def name_shown(self, queue: Queue) -> str:
+        return cut(queue.name, 100)
+
+    @admin.display(description=gettext_lazy("State"))
+    def shown_state(self, queue: Queue) -> SafeString:
+        if queue.paused:
+            facts = {"by": queue.paused_by or _("somebody"), "ago": relative(queue.paused_at) if queue.paused_at else ""}
+            return state("paused", _("paused by %(by)s, %(ago)s") % facts)
+        if getattr(queue, "waiting", 0) and not queue.hosts:
+            return state("orphaned", _("nobody serves it"))
+        return state("active", _("active"))
+
+    @admin.display(description=gettext_lazy("Waiting"))
+    def waiting(self, queue: Queue) -> str:
+        return f"{queue.waiting:,}"
+
+    @admin.display(description=gettext_lazy("Running"))
+    def running(self, queue: Queue) -> str:
+        return f"{queue.running:,}"
+
+    @admin.display(description=gettext_lazy("At once at most"), empty_value="–")
+    def limit(self, queue: Queue) -> Any:
+        return queue.concurrency
+
+    @admin.display(description=gettext_lazy("Served by"), empty_value="–")
+    def served(self, queue: Queue) -> str:
+        return cut(", ".join(host.name for host in queue.hosts), 200)
+
+    @admin.display(description=gettext_lazy("Served by"), empty_value="–")
+    def served_now(self, queue: Queue) -> str:
+        return cut(", ".join(host.name for host in serving(queue.name)), 500)
+
+    @admin.display(description=gettext_lazy("Paused since"))
+    def paused_since(self, queue: Queue) -> Any:
+        return moment(queue.paused_at)
+
+    @admin.display(description=gettext_lazy("Reason"), empty_value="–")
+    def paused_why(self, queue: Queue) -> str:
+        return visible(queue.paused_reason)
+
+    @admin.display(description=gettext_lazy("Open runs"))
+    def waits(self, queue: Queue) -> str:
+        parts = []
+        for status in Run.OPEN:
+            count = Run.objects.using(database_alias()).filter(queue=queue.name, status=status).order_by()[: CAP + 1].count()
+            if count:
+                parts.append(f"{f'{CAP:,}+' if count > CAP else f'{count:,}'} {status.label}")
+        return ", ".join(parts) or _("none")
+
+    @admin.display(description=gettext_lazy("Oldest that waits"))
+    def oldest(self, queue: Queue) -> Any:
+        rows = Run.objects.using(database_alias()).light().ready().filter(queue=queue.name, position__isnull=False)
+        first = rows.order_by("position").first()
+        return format_html("{}, {}", self.link("run", "change", first.pk, f"#{first.short_id}"), moment(first.enqueued_at)) if first else "–"

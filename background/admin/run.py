@@ -1,0 +1,356 @@
+"""Own the pages of runs: list, detail, cancel, run again, files."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import FileResponse, Http404, HttpResponseNotAllowed
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from background import registry
+from background.admin.base import ReadOnlyAdmin, RoomAdmin, Tool, Verb
+from background.admin.job import shown_arguments
+from background.admin.lists import JobFilter, QueueFilter
+from background.admin.permissions import ARGUMENTS, HIDDEN, OUTPUT, may, may_touch
+from background.admin.redact import redact, secrets_of
+from background.admin.start import Order, new_key, start_view
+from background.admin.text import absolute, as_text, between, block, cut, duration, moment, relative, state, visible, when
+from background.admin.why import why
+from background.models import Artifact, Job, Run, RunLog
+from background.scope import database_alias
+
+LINES = 200
+LONGEST_LINE = 4096
+_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?charset=[\w-]+)?", re.ASCII)
+
+
+def cancel(run: Run, user: Any, reason: str) -> str:
+    if not run.cancel(user=user, reason=reason):
+        return _("Run %(run)s had ended before.") % {"run": f"#{run.short_id}"}
+    if run.is_finished:
+        return _("Run %(run)s is cancelled.") % {"run": f"#{run.short_id}"}
+    return _("Run %(run)s was asked to stop.") % {"run": f"#{run.short_id}"}
+
+
+def why_no_cancel(run: Run) -> str:
+    if run.is_finished:
+        return _("It is %(state)s already.") % {"state": run.get_status_display()}
+    return _("It was asked to stop already.") if run.cancel_requested_at else ""
+
+
+def why_not_again(run: Run) -> str:
+    if run.is_open:
+        return _("It is still %(state)s: only a finished run can be run again.") % {"state": run.get_status_display()}
+    if run.task not in registry.tasks():
+        return _("No installed app declares the task %(task)s: it cannot be run.") % {"task": visible(run.task)}
+    return ""
+
+
+class RunList(ChangeList):
+    """A page of runs without their heavy columns."""
+
+    def get_queryset(self, request, exclude_parameters=None):
+        return super().get_queryset(request, exclude_parameters).light()
+
+
+class RunAdmin(ReadOnlyAdmin):
+    change_form_template = "admin/background/run/change_form.html"
+    list_display = ("name", "shown_state", "shown_job", "shown_trigger", "shown_queue", "shown_host", "queued", "waited", "took", "by")
+    list_display_links = ("name",)
+    list_filter = ("status", "trigger", QueueFilter, JobFilter)
+    ordering = ("-enqueued_at", "-id")
+    sortable_by = ()
+    search_fields = ("id",)  # shows the field; what is searched is below
+    search_help_text = gettext_lazy("A run's id, or the beginning of the name of a job or a task.")
+    verbs = (
+        Verb(
+            name="cancel", label=gettext_lazy("Cancel run"), act=cancel, refusal=why_no_cancel,
+            effect=gettext_lazy("A waiting run ends at once. A running one is asked to stop, and is ended if it does not listen."),
+        ),
+    )  # fmt: skip
+
+    def has_delete_permission(self, request, obj=None):
+        if not RoomAdmin.has_delete_permission(self, request, obj):
+            return False
+        return obj is None or (obj.is_finished and may_touch(request.user, obj.task, obj.job_name))
+
+    def delete_model(self, request, obj):
+        for artifact in obj.artifacts.all():
+            artifact.file.delete(save=False)
+        super().delete_model(request, obj)
+
+    # The list
+
+    def get_changelist(self, request, **kwargs):
+        return RunList
+
+    def get_search_results(self, request, queryset, search_term):
+        """Search what has an index: ids, and jobs by name or task; runs without a job by their own names."""
+        term = search_term.strip().lstrip("#").replace("\x00", "")
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(pk=uuid.UUID(term)), False
+        except ValueError:
+            pass
+        jobs = Job.objects.using(database_alias()).filter(Q(name__startswith=term) | Q(task__startswith=term))
+        jobless = Q(job__isnull=True) & (Q(job_name__startswith=term) | Q(task__startswith=term))
+        return queryset.filter(Q(job__in=list(jobs.values_list("id", flat=True)[:100])) | jobless), False
+
+    @admin.display(description=gettext_lazy("Run"))
+    def name(self, run: Run) -> str:
+        return f"#{run.short_id}"
+
+    @admin.display(description=gettext_lazy("State"))
+    def shown_state(self, run: Run) -> SafeString:
+        label = run.get_status_display()
+        if run.status == Run.Status.RUNNING and run.progress_done is not None and run.progress_total:
+            label = f"{label} {min(run.progress_done / run.progress_total, 1):.0%}"
+        elif run.attempt > 1 or (run.status == Run.Status.FAILED and run.max_attempts > 1):
+            label = f"{label} {run.attempt}/{run.max_attempts}"
+        return state(run.status, label)
+
+    @admin.display(description=gettext_lazy("Job"))
+    def shown_job(self, run: Run) -> str:
+        return cut(run.job_name or run.task, 80)
+
+    @admin.display(description=gettext_lazy("Trigger"))
+    def shown_trigger(self, run: Run) -> str:
+        label = str(run.get_trigger_display())
+        return f"{label} {formats.date_format(timezone.localtime(run.scheduled_for), 'H:i')}" if run.scheduled_for else label
+
+    @admin.display(description=gettext_lazy("Queue"))
+    def shown_queue(self, run: Run) -> str:
+        return cut(run.queue, 40)
+
+    @admin.display(description=gettext_lazy("Host"), empty_value="–")
+    def shown_host(self, run: Run) -> str:
+        return cut(run.host_name, 60)
+
+    @admin.display(description=gettext_lazy("Queued"))
+    def queued(self, run: Run) -> Any:
+        return when(run.enqueued_at)
+
+    @admin.display(description=gettext_lazy("Waited"))
+    def waited(self, run: Run) -> str:
+        return duration(waited(run))
+
+    @admin.display(description=gettext_lazy("Took"))
+    def took(self, run: Run) -> str:
+        return duration(took(run))
+
+    @admin.display(description=gettext_lazy("By"), empty_value="–")
+    def by(self, run: Run) -> str:
+        return cut(run.triggered_by_name, 60)
+
+    # The detail
+
+    def get_fieldsets(self, request, obj=None):
+        return []
+
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        if obj is not None:
+            context |= self.detail(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def detail(self, request, run):
+        """Return what the page shows: what the person may not see is not in it."""
+        user = request.user
+        output = user.has_perm(OUTPUT)
+        found = {
+            "state": state(run.status, run.get_status_display()),
+            "subtitle_line": headline(run),
+            "reason_line": visible(run.end_reason or (run.error_summary.partition("\n")[0] if run.errors else "")),
+            "why": why(run),
+            "progress": progress(run),
+            "facts": self.facts(user, run),
+            "timeline": timeline(run),
+            "attempts": [attempt(one, output) for one in run.errors],
+            "output_hidden": "" if output else HIDDEN[OUTPUT],
+            "arguments": HIDDEN[ARGUMENTS],
+            "result": HIDDEN[ARGUMENTS],
+        }
+        if user.has_perm(ARGUMENTS):
+            found["arguments"] = shown_arguments(run.task, run.job_name, run.args, run.kwargs)
+            found["result"] = shown_result(run)
+        if output:
+            found |= log_of(run)
+            found["artifacts"] = [
+                (self.url("artifact", run.pk, one.pk), cut(one.name, 200), visible(one.content_type), one.size) for one in run.artifacts.all()
+            ]
+        return found
+
+    def facts(self, user, run):
+        """Return (label, text) pairs about where the run comes from and where it is executed."""
+        by = _("by %(name)s") % {"name": visible(run.triggered_by_name)} if run.triggered_by_name else ""
+        reruns = Run.objects.using(database_alias()).light().filter(rerun_of=run).order_by("-enqueued_at")[:10]
+        host = self.link("host", "change", run.host_id, run.host_name, user) if run.host_name else "–"
+        rows = [
+            (_("Job"), self.link("job", "change", run.job_id, run.job_name, user) if run.job_name else ""),
+            (_("Task"), visible(run.task)),
+            (_("Trigger"), f"{run.get_trigger_display()} {by}".strip()),
+            (_("Reason"), visible(run.reason)),
+            (_("Scheduled for"), moment(run.scheduled_for) if run.scheduled_for else ""),
+            (_("Queue"), visible(run.queue)),
+            (_("Priority"), run.priority),
+            (_("Host"), format_html("{} ({})", host, visible(run.version)) if run.version else host),
+            (_("Executor"), run.executor),
+            (_("Timeout"), duration(run.timeout) if run.timeout else ""),
+            (_("Lost"), _("%(count)d times its host disappeared") % {"count": run.lost} if run.lost else ""),
+            (_("About"), visible(run.subject)),
+            (_("Rerun of"), self.link("run", "change", run.rerun_of_id, f"#{str(run.rerun_of_id)[-8:]}") if run.rerun_of_id else ""),
+            *((_("Run again as"), self.link("run", "change", one.pk, f"#{one.short_id} ({one.get_status_display()})")) for one in reruns),
+            (_("Cancel asked by"), visible(run.cancel_requested_by) if run.cancel_requested_at else ""),
+            (_("Error fingerprint"), visible(run.fingerprint)),
+            (_("Id"), str(run.id)),
+        ]
+        return [(label, value) for label, value in rows if value != ""]
+
+    def tools(self, request, obj):
+        found = super().tools(request, obj)
+        if may(request.user, "run.again", obj):
+            refusal = why_not_again(obj)
+            found.insert(0, Tool(_("Run again…"), "" if refusal else f"{self.url('again', obj.pk)}?key={new_key()}", refusal))
+        if obj.job_id and request.user.has_perm("background.view_job"):
+            found.append(Tool(_("Job"), self.url("change", obj.job_id, model="job")))
+        return found
+
+    # Verbs of their own
+
+    def get_urls(self):
+        return [
+            self.own_url("<path:object_id>/again/", "again", self.again_view),
+            self.own_url("<path:object_id>/artifacts/<int:number>/", "artifact", self.artifact_view),
+            *super().get_urls(),
+        ]
+
+    def again_view(self, request, object_id):
+        """Make a new run of a finished one, linked to it."""
+        self.require(request, "again")
+        run = self.find(request, object_id)
+        self.require(request, "again", run)
+        fields = {"rerun_of": run, "queue": run.queue, "priority": run.priority, "subject": run.subject}
+        order = Order(run.task, run.args, run.kwargs, run.job, run.job_name, run.queue, _("Run again"), fields)
+        return start_view(self, request, run, order, why_not_again(run))
+
+    def artifact_view(self, request, object_id, number):
+        """Send a file of the run as a download; never as a page."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not (self.has_view_permission(request) and request.user.has_perm(OUTPUT)):
+            raise PermissionDenied
+        run = self.find(request, object_id)
+        artifact = Artifact.objects.using(database_alias()).filter(run=run, pk=number).first()
+        try:
+            content = artifact.file.open("rb") if artifact else None
+        except (OSError, ValueError):
+            content = None
+        if artifact is None or content is None:
+            raise Http404(_("There is no such file."))
+        kind = artifact.content_type if _CONTENT_TYPE.fullmatch(artifact.content_type) else "application/octet-stream"
+        response = FileResponse(content, as_attachment=True, filename=visible(artifact.name), content_type=kind)
+        response["X-Content-Type-Options"] = "nosniff"
+        response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+        return response
+
+
+def headline(run: Run) -> str:
+    """Return job, attempt and what comes next, in one line."""
+    parts = [cut(run.job_name or run.task, 120)]
+    if run.attempt:
+        parts.append(_("attempt %(attempt)d of %(most)d") % {"attempt": run.attempt, "most": run.max_attempts})
+    if run.errors and run.status == Run.Status.SCHEDULED and run.run_after:
+        parts.append(_("next attempt at %(at)s") % {"at": absolute(run.run_after)})
+    if run.cancel_requested_at and run.is_open:
+        parts.append(_("asked to stop"))
+    return " · ".join(parts)
+
+
+def due(run: Run) -> Any:
+    return max(run.enqueued_at, run.run_after) if run.run_after else run.enqueued_at
+
+
+def waited(run: Run) -> float | None:
+    """Return the seconds from when the run could start until it did, or until now."""
+    if run.started_at:
+        return between(due(run), run.started_at)
+    return between(due(run), timezone.now()) if run.is_open and due(run) < timezone.now() else None
+
+
+def took(run: Run) -> float | None:
+    if run.status == Run.Status.RUNNING:
+        return between(run.started_at, timezone.now())
+    return run.duration
+
+
+def timeline(run: Run) -> list[tuple[Any, Any, str]]:
+    """Return (what, when, how long it lasted) of the latest attempt."""
+    steps: list[tuple[Any, Any, str]] = [(_("queued"), moment(run.enqueued_at), "")]
+    if run.run_after and run.run_after > run.enqueued_at:
+        steps.append((_("due"), moment(run.run_after), duration(between(run.enqueued_at, run.run_after))))
+    if run.started_at:
+        steps.append((_("started"), moment(run.started_at), _("waited %(span)s") % {"span": duration(waited(run))}))
+    if run.finished_at:
+        steps.append((run.get_status_display(), moment(run.finished_at), _("took %(span)s") % {"span": duration(took(run))} if run.started_at else ""))
+    elif run.status == Run.Status.RUNNING:
+        steps.append((_("running"), _("now"), _("for %(span)s") % {"span": duration(took(run))}))
+    return steps
+
+
+def progress(run: Run) -> dict[str, Any] | None:
+    if run.progress_done is None:
+        return None
+    # As text: a localised number is none to a browser.
+    bar = {"value": f"{run.progress_done:.6g}", "max": f"{run.progress_total:.6g}"} if run.progress_total else None
+    done = formats.number_format(round(run.progress_done, 2))
+    of = _("%(done)s of %(total)s") % {"done": done, "total": formats.number_format(round(run.progress_total, 2))} if run.progress_total else done
+    return {"bar": bar, "text": of, "message": visible(run.progress_message)}
+
+
+def attempt(error: dict[str, Any], output: bool) -> dict[str, Any]:
+    """Return one failed attempt as the page shows it; without the permission for output only type and first line."""
+    message = str(error.get("message", ""))
+    at = timezone.datetime.fromisoformat(error["at"]) if error.get("at") else None
+    return {
+        "number": error.get("attempt"),
+        "at": f"{absolute(at)} ({relative(at)})" if at and at.tzinfo else "",
+        "host": visible(error.get("host") or ""),
+        "type": visible(error.get("type", "")),
+        "message": visible(message, lines=True) if output else cut(message.partition("\n")[0], 200),
+        "traceback": visible(error.get("traceback") or "", lines=True) if output else "",
+    }
+
+
+def shown_result(run: Run) -> Any:
+    if run.status != Run.Status.SUCCEEDED or run.result is None:
+        return _("none")
+    if run.task not in registry.tasks() and isinstance(run.result, (dict, list)):
+        return _("hidden: no installed app declares this task, so nobody knows what in it is secret")
+    return block(as_text(redact(run.result, secrets_of(run.task, run.job_name))))
+
+
+def log_of(run: Run) -> dict[str, Any]:
+    """Return the newest log lines, oldest first."""
+    rows = RunLog.objects.using(database_alias()).filter(run=run).order_by("-sequence")[: LINES + 1]
+    newest = list(rows)
+    lines = [
+        {
+            "at": formats.date_format(timezone.localtime(one.created_at), "H:i:s"),
+            "level": visible(one.level),
+            "mark": one.level.lower() if one.level in ("WARNING", "ERROR", "CRITICAL") else "info",
+            "text": cut(one.message, LONGEST_LINE, lines=True),
+        }
+        for one in reversed(newest[:LINES])
+    ]
+    note = _("Only the last %(count)d lines are shown.") % {"count": LINES} if len(newest) > LINES else ""
+    return {"log": lines, "log_note": note, "log_dropped": run.log_lines_dropped}

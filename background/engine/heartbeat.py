@@ -1,0 +1,138 @@
+"""Own the host's sign of life, and what comes with it: states out, wishes in, leases renewed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from background.conf import get_settings
+from background.dialects import dialect
+from background.engine.base import EngineService, HostView
+from background.engine.leases import renew
+from background.models import Host, Service
+from background.queue.rescue import forget_services
+from background.scope import database_alias
+
+if TYPE_CHECKING:
+    from background.stopping import StopToken
+
+logger = logging.getLogger("background.engine")
+
+# Wishes of people and changed states are looked after at least this often (seconds).
+EAR = 1.0
+
+
+class Housed(Protocol):
+    """A service of this host, as the heartbeat sees it."""
+
+    name: str
+    standing: Any
+
+    def obey(self, verb: str, by: str) -> None: ...
+
+
+class Leased(Protocol):
+    name: str
+
+    def believe(self, until: float) -> None: ...
+    def lease_lost(self) -> None: ...
+
+
+class Heartbeat(EngineService):
+    """Tell the others that this host lives; lost by their judgement, start afresh under a new id."""
+
+    def __init__(
+        self,
+        host: HostView,
+        services: Callable[[], Iterable[Housed]],
+        leased: Callable[[], Iterable[Leased]],
+        facts: Callable[[], dict[str, Any]],
+        lost: Callable[[], None],
+    ) -> None:
+        super().__init__(host)
+        self._services = services
+        self._leased = leased
+        self._facts = facts
+        self._lost = lost
+        self._beat_at = 0.0
+
+    def step(self, stop: StopToken) -> float:
+        """Beat if it is time, renew leases, write what changed, hear what people wish."""
+        interval = get_settings().heartbeat_interval
+        if time.monotonic() - self._beat_at >= interval - 0.05:
+            self._beat_at = time.monotonic()
+            self.beat()
+            self.renew()
+        self.write_services()
+        self.hear()
+        return min(EAR, interval)
+
+    def last_step(self, stop: StopToken) -> None:
+        self.write_services()
+
+    def beat(self) -> None:
+        """Write the sign of life; a host that was declared lost meanwhile begins anew."""
+        now = dialect().now()
+        facts = {**self._facts(), "clock_offset": (datetime.now(UTC) - now).total_seconds(), "heartbeat_at": now}
+        rows = Host.objects.using(database_alias()).live().filter(id=self.host.id)
+        if not rows.update(**facts):
+            logger.error(
+                "host %s was declared lost by another host: its runs are stopped, it starts afresh", self.host.name
+            )
+            self._lost()
+
+    def renew(self) -> None:
+        leased = list(self._leased())
+        until, held = renew([one.name for one in leased], self.host.id)
+        for one in leased:
+            if one.name in held:
+                one.believe(until)
+            else:
+                one.lease_lost()
+
+    def write_services(self) -> None:
+        """Write the rows of the services whose state changed."""
+        alias = database_alias()
+        for one in self._services():
+            facts = one.standing
+            if facts.dirty:
+                facts.dirty = False
+                try:
+                    Service.objects.using(alias).update_or_create(
+                        host_id=self.host.id, name=one.name, defaults=facts.row()
+                    )
+                except BaseException:
+                    facts.dirty = True
+                    raise
+
+    def hear(self) -> None:
+        """Obey the wishes of people that are written in this host's rows."""
+        alias = database_alias()
+        wishes = Service.objects.using(alias).filter(host=self.host.id).exclude(request_verb="")
+        by_name = {one.name: one for one in self._services()}
+        for row in wishes:
+            taken = Service.objects.using(alias).filter(
+                pk=row.pk, request_verb=row.request_verb, requested_at=row.requested_at
+            )
+            if taken.update(request_verb="") and row.name in by_name:
+                by_name[row.name].obey(row.request_verb, row.requested_by)
+        asked = Host.objects.using(alias).filter(id=self.host.id, stop_requested_at__isnull=False)
+        if (
+            not self.host.stop_token.requested
+            and (by := asked.values_list("stop_requested_by", flat=True).first()) is not None
+        ):
+            self.host.request_stop(f"asked by {by}" if by else "asked by a person")
+
+
+def sign_off(host_id: Any, code: int, reason: str) -> None:
+    """Write the end of a host that stopped in order. Blocks."""
+    now = dialect().now()
+    host = Host.objects.using(database_alias()).filter(id=host_id).first()
+    if host is not None and host.state in Host.LIVE:
+        forget_services(host, "")
+        Host.objects.using(database_alias()).filter(id=host_id).update(
+            state=Host.State.STOPPED, stopped_at=now, exit_code=code, stop_reason=reason[:300], running={}
+        )

@@ -1,0 +1,1 @@
+"""Own the way from a claimed run to an outcome; writes no rows."""

@@ -1,0 +1,88 @@
+"""Own what a run says while it is being executed: log lines and progress, kept until they are written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from background.conf import get_settings
+from background.jobs.policies import storable
+from background.queue.outcome import Line
+
+Progress = tuple[float, float | None, str]
+
+MAX_LINE = 10_000
+
+
+class Capture:
+    """The words of one run in this attempt; filled by its thread, emptied by the recorder."""
+
+    __slots__ = ("_first", "_lock", "dropped", "lines", "progress", "sequence")
+
+    def __init__(self, first: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._first = first
+        self.sequence = first
+        self.lines: list[Line] = []
+        self.dropped = 0
+        self.progress: Progress | None = None
+
+    def add(self, record: logging.LogRecord) -> None:
+        with self._lock:
+            if self.sequence - self._first >= get_settings().max_log_lines:
+                self.dropped += 1
+                return
+            self.sequence += 1
+            at = datetime.fromtimestamp(record.created, UTC)
+            self.lines.append(Line(self.sequence, at, record.levelname, message_of(record)))
+
+    def take(self) -> tuple[list[Line], Progress | None]:
+        """Return what was said since the last time."""
+        with self._lock:
+            lines, self.lines = self.lines, []
+            progress, self.progress = self.progress, None
+        return lines, progress
+
+    def give_back(self, lines: list[Line], progress: Progress | None) -> None:
+        """Undo `take`: it could not be written."""
+        with self._lock:
+            self.lines[:0] = lines
+            self.progress = self.progress or progress
+
+
+def message_of(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    if record.exc_info:
+        text += "\n" + logging.Formatter().formatException(record.exc_info)
+    return storable(text)[:MAX_LINE]
+
+
+CAPTURE: ContextVar[Capture | None] = ContextVar("background_capture", default=None)
+
+
+class CaptureHandler(logging.Handler):
+    """Hands the log records of a run's context to its capture; installed once on the root logger."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        capture = CAPTURE.get()
+        if capture is not None and not record.name.startswith("background."):
+            capture.add(record)
+
+
+_handler = CaptureHandler()
+
+
+def install() -> None:
+    """Begin to capture, at the level of CAPTURE_LOGS. Idempotent."""
+    level = get_settings().capture_logs
+    root = logging.getLogger()
+    if level is None:
+        root.removeHandler(_handler)
+        return
+    _handler.setLevel(level)
+    if _handler not in root.handlers:
+        root.addHandler(_handler)
+    if root.level > _handler.level:
+        root.setLevel(_handler.level)

@@ -1,0 +1,141 @@
+"""Own the event loop on which coroutine functions are called: one thread, slots with an ORM thread each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Callable
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+
+from background.execution.runner import Execution, arun
+from background.queue.outcome import Outcome
+from background.scope import arefresh_connections, close_connections, fresh_context
+
+logger = logging.getLogger("background.execution")
+
+Done = Callable[[Execution, Outcome], None]
+
+# Seconds after which a slot without work looks after its connections.
+IDLE = 10.0
+
+
+class LoopExecutor:
+    """A fixed number of slots on one loop, opened as they are needed, the last used first."""
+
+    name = "loop"
+
+    def __init__(self, capacity: int, done: Done) -> None:
+        self.capacity = capacity
+        self._done = done
+        self._pending = 0
+        self._lock = threading.Lock()
+        self._loop: AbstractEventLoop | None = None
+        self._idle: list[asyncio.Queue[Execution | None]] = []
+        self._slots = 0
+        self._tasks: dict[Execution, Task[Outcome] | None] = {}
+
+    @property
+    def free(self) -> int:
+        return self.capacity - self._pending
+
+    def submit(self, execution: Execution) -> None:
+        """Have it executed by a free slot. Does not block, but for the start of the loop the first time."""
+        with self._lock:
+            self._pending += 1
+            if self._loop is None:
+                self._loop = self._start()
+        self._tasks[execution] = None
+        self._loop.call_soon_threadsafe(self._hand_out, execution)
+
+    def _start(self) -> AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=self._run_loop, args=(loop,), name="background-loop", daemon=True).start()
+        return loop
+
+    def _run_loop(self, loop: AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    def _hand_out(self, execution: Execution) -> None:
+        if not self._idle:
+            assert self._loop is not None
+            inbox: asyncio.Queue[Execution | None] = asyncio.Queue()
+            self._idle.append(inbox)
+            self._slots += 1
+            self._loop.create_task(self._slot(inbox), name=f"background-slot-{self._slots}")
+        self._idle.pop().put_nowait(execution)
+
+    async def _slot(self, inbox: asyncio.Queue[Execution | None]) -> None:
+        async with ThreadSensitiveContext():
+            while True:
+                try:
+                    async with asyncio.timeout(IDLE):
+                        execution = await inbox.get()
+                except TimeoutError:
+                    await arefresh_connections(idle=IDLE)
+                    continue
+                if execution is None:
+                    return await self._close_slot()
+                outcome = await self._call(execution)
+                self._idle.append(inbox)
+                with self._lock:
+                    self._pending -= 1
+                self._tasks.pop(execution, None)
+                self._done(execution, outcome)
+
+    async def _call(self, execution: Execution) -> Outcome:
+        context = fresh_context()
+        context.run(SyncToAsync.thread_sensitive_context.set, SyncToAsync.thread_sensitive_context.get())
+        task = asyncio.get_running_loop().create_task(arun(execution), context=context)
+        self._tasks[execution] = task
+        if execution.reason in ("cancelled", "replaced"):
+            task.cancel()
+        return await task
+
+    async def _close_slot(self) -> None:
+        if SyncToAsync.thread_sensitive_context.get() in SyncToAsync.context_to_thread_executor:
+            await sync_to_async(close_connections)()
+
+    def active(self) -> list[Execution]:
+        """Return what is being executed at this moment."""
+        return [execution for execution, task in list(self._tasks.items()) if task is not None]
+
+    def enforce(self) -> float | None:
+        """Nothing to do: timeouts are the loop's own."""
+        return None
+
+    def cancel(self, execution: Execution) -> None:
+        """Cancel the coroutine at once; its stop token tells why. Does not block."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel, execution)
+
+    def _cancel(self, execution: Execution) -> None:
+        task = self._tasks.get(execution)
+        if task is not None:
+            task.cancel()
+
+    def drain(self) -> list[Execution]:
+        """Take back what no slot has begun: nothing, a slot begins at once."""
+        return []
+
+    def stack_of(self, execution: Execution) -> str:
+        """Return where the coroutine stands, for the log."""
+        task = self._tasks.get(execution)
+        return "".join(str(frame) + "\n" for frame in task.get_stack()) if task is not None else ""
+
+    def close(self) -> None:
+        """Let the slots and the loop end when they are free. Does not block."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        assert self._loop is not None
+        for inbox in self._idle:
+            inbox.put_nowait(None)
+        self._loop.call_later(0.2, self._loop.stop)

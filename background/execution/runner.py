@@ -1,0 +1,247 @@
+"""Own the way from a claim to an outcome: resolve, open a scope, call, name what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from background import registry
+from background.compat import Task
+from background.exceptions import (
+    ClaimLost, Discard, ResultNotSerializable, Retry, RunCancelled, RunTimedOut, Snooze, StopRequested, TaskNotFound,
+)  # fmt: skip
+from background.execution.capture import CAPTURE, Capture
+from background.jobs.context import CURRENT, RunContext
+from background.jobs.policies import is_storable, storable
+from background.jobs.results import result_of
+from background.queue.claim import Claim
+from background.queue.outcome import Kind, Outcome
+from background.scope import Scope, Unit, database_alias, fresh_context
+from background.stopping import StopToken
+from background.timing import Backoff
+
+logger = logging.getLogger("background.execution")
+
+MAX_RESULT = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """One attempt in progress: what the executor calls, and what the worker may ask of it meanwhile."""
+
+    claim: Claim
+    stop: StopToken = field(default_factory=StopToken)
+    capture: Capture = field(default_factory=Capture)
+    attach: Callable[..., Any] | None = None  # lent by the engine: keeps a file with the run
+    commit: Callable[[Outcome], bool] | None = (
+        None  # lent by the engine: writes the success of an atomic run in its transaction
+    )
+    written: bool = False  # the outcome is stored already
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        self.stop.beat()
+        self.capture.progress = (float(done), None if total is None else float(total), str(message))
+
+    @property
+    def reason(self) -> str | None:
+        return self.stop.reason
+
+
+class _Reports:
+    __slots__ = ("execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+
+    def progress(self, done: float, total: float | None, message: str) -> None:
+        self.execution.progress(done, total, message)
+
+    def attach(self, name: str, content: Any, content_type: str | None) -> Any:
+        if self.execution.attach is None:
+            raise RuntimeError("This run cannot keep files: it is executed outside a host or a drain.")
+        return self.execution.attach(self.execution.claim, name, content, content_type)
+
+
+def run(execution: Execution) -> Outcome:
+    """Execute a plain function's run in this thread and return what happened; never raises an Exception. Blocks."""
+    return fresh_context().run(_run, execution)
+
+
+def _run(execution: Execution) -> Outcome:
+    task: Task | None = None
+    try:
+        task = registry.task(execution.claim.task)
+        with _saying(execution, task) as arguments, _scope(execution):
+            if getattr(task, "atomic", False):
+                return _run_atomically(execution, task, arguments)
+            return succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
+    except Exception as error:  # around a run's function
+        return failed(execution, task, error)
+
+
+def _run_atomically(execution: Execution, task: Task, arguments: list[Any]) -> Outcome:
+    """Call the function and write its success in one transaction; ClaimLost, and nothing kept, if the token holds no more."""
+    with transaction.atomic(using=database_alias()):
+        outcome = succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
+        if execution.commit is not None and not execution.commit(outcome):
+            raise ClaimLost()
+    execution.written = execution.commit is not None
+    return outcome
+
+
+async def arun(execution: Execution) -> Outcome:
+    """Execute a coroutine function's run on this loop and return what happened; never raises an Exception."""
+    task: Task | None = None
+    try:
+        task = registry.task(execution.claim.task)
+        with _saying(execution, task) as arguments:
+            async with _scope(execution):
+                result = await _bounded(execution, task.acall(*arguments, **execution.claim.kwargs))
+        return succeeded(execution, result)
+    except asyncio.CancelledError as error:
+        return failed(execution, task, error)
+    except Exception as error:  # around a run's function
+        return failed(execution, task, error)
+
+
+async def _bounded(execution: Execution, call: Any) -> Any:
+    try:
+        async with asyncio.timeout(execution.claim.timeout):
+            return await call
+    except TimeoutError as error:
+        if execution.claim.timeout is None or error.__cause__ is None:
+            raise
+        raise RunTimedOut(timed_out(execution.claim)) from None
+
+
+def timed_out(claim: Claim) -> str:
+    return f"The attempt took longer than its timeout of {claim.timeout:g} seconds."
+
+
+def _scope(execution: Execution) -> Scope:
+    claim = execution.claim
+    return Scope(Unit("run", claim.task, claim.id, claim.job_name, claim.attempt), execution.stop)
+
+
+@contextmanager
+def _saying(execution: Execution, task: Task) -> Iterator[list[Any]]:
+    """Set what the function may see of its run; yields its positional arguments."""
+    claim = execution.claim
+    context = RunContext(
+        task_result=result_of(claim, task),
+        run_id=claim.id,
+        number=claim.attempt,
+        stop=execution.stop,
+        logger=logging.getLogger(task.func.__module__),
+        reports=_Reports(execution),
+    )
+    tokens = CURRENT.set(context), CAPTURE.set(execution.capture)
+    try:
+        yield [context, *claim.args] if task.takes_context else list(claim.args)
+    finally:
+        CURRENT.reset(tokens[0])
+        CAPTURE.reset(tokens[1])
+
+
+def succeeded(execution: Execution, result: Any) -> Outcome:
+    try:
+        text = json.dumps(result, allow_nan=False)
+        if not is_storable(text):
+            raise ValueError("it holds NUL or half characters, which databases do not store")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultNotSerializable(
+            f"{execution.claim.task} returned {type(result).__name__}, which is not JSON ({error}); return plain data or attach a file."
+        ) from error
+    if len(text) > MAX_RESULT:
+        raise ResultNotSerializable(
+            f"{execution.claim.task} returned {len(text):,} bytes of JSON; at most {MAX_RESULT:,} are kept. Attach a file."
+        )
+    return outcome(execution, Kind.SUCCEEDED, result=json.loads(text))
+
+
+def failed(execution: Execution, task: Task | None, error: BaseException) -> Outcome:
+    """Name what an exception of the run's function means for the run."""
+    claim, reason = execution.claim, execution.reason
+    stopped = isinstance(error, (StopRequested, RunCancelled, asyncio.CancelledError))
+    if stopped and reason == "timeout":
+        error = RunTimedOut(timed_out(claim))
+        stopped = False
+    if stopped and reason in ("cancelled", "replaced"):
+        return outcome(execution, Kind.CANCELLED, reason=reason)
+    if stopped and reason:
+        return outcome(execution, Kind.RELEASED, reason=reason)
+    if isinstance(error, Snooze):
+        return outcome(execution, Kind.SNOOZED, delay=max(error.after, 0), reason=str(error))
+    facts = describe(claim, error)
+    again = is_retried(task, error) and claim.attempt < claim.max_attempts
+    if not again or (task is None and isinstance(error, TaskNotFound)):
+        why = str(error) if isinstance(error, Discard) else ""
+        logger.error(
+            "run %s of %s failed (attempt %d of %d): %s",
+            claim.id,
+            claim.task,
+            claim.attempt,
+            claim.max_attempts,
+            facts["message"],
+        )
+        return outcome(execution, Kind.FAILED, error=facts, fingerprint=fingerprint(error), reason=why)
+    delay = delay_before_next(claim, task, error)
+    logger.warning(
+        "run %s of %s failed (attempt %d of %d), again in %.1f s: %s", claim.id, claim.task, claim.attempt, claim.max_attempts, delay,
+        facts["message"],
+    )  # fmt: skip
+    return outcome(execution, Kind.RETRY, error=facts, fingerprint=fingerprint(error), delay=delay)
+
+
+def is_retried(task: Task | None, error: BaseException) -> bool:
+    if isinstance(error, Retry):
+        return True
+    if isinstance(error, (Discard, *getattr(task, "discard_on", ()))):
+        return False
+    return isinstance(error, getattr(task, "retry_on", (Exception,)))
+
+
+def delay_before_next(claim: Claim, task: Task | None, error: BaseException) -> float:
+    """Return the seconds until the next attempt."""
+    if isinstance(error, Retry) and error.after is not None:
+        return max(error.after, 0)
+    backoff = Backoff.from_dict(claim.backoff) if claim.backoff else getattr(task, "backoff", None) or Backoff()
+    return backoff.delay(claim.attempt)
+
+
+def outcome(execution: Execution, kind: Kind, **facts: Any) -> Outcome:
+    lines, progress = execution.capture.take()
+    return Outcome(
+        execution.claim, kind, lines=tuple(lines), lines_dropped=execution.capture.dropped, progress=progress, **facts
+    )
+
+
+def describe(claim: Claim, error: BaseException) -> dict[str, Any]:
+    """Return the entry of `Run.errors` for an exception: without the values of local variables."""
+    text = storable("".join(traceback.format_exception(error)))
+    return {
+        "attempt": claim.attempt,
+        "at": datetime.now(UTC).isoformat(),
+        "started_at": claim.started_at.isoformat(),
+        "host": claim.host_name,
+        "type": f"{type(error).__module__}.{type(error).__qualname__}",
+        "message": storable(str(error).strip() or type(error).__name__)[:2000],
+        "traceback": text[-20_000:],
+    }
+
+
+def fingerprint(error: BaseException) -> str:
+    """Return the same short text for the same fault: type of the exception and the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].name}" if frames else ""
+    return hashlib.sha256(f"{type(error).__module__}.{type(error).__qualname__}@{place}".encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Own what an app decorates."""

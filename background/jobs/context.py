@@ -1,0 +1,66 @@
+"""Own what a run's function may see and say of its own run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sized
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from background.compat import TaskContext
+
+if TYPE_CHECKING:
+    from background.stopping import StopToken
+
+T = TypeVar("T")
+
+
+class Reports(Protocol):
+    """Where a run's words go; the runner brings one."""
+
+    def progress(self, done: float, total: float | None, message: str) -> None: ...
+    def attach(self, name: str, content: Any, content_type: str | None) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext(TaskContext):
+    """The first argument of a task made with takes_context=True, and what `current_run()` returns."""
+
+    run_id: Any
+    number: int
+    stop: StopToken
+    logger: logging.Logger
+    reports: Reports
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+        return self.number
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the run is; shown within about a second. Does not block. A sign of life for `stop`'s watchers."""
+        self.reports.progress(done, total, message)
+
+    def track(self, iterable: Iterable[T], total: float | None = None) -> Iterator[T]:
+        """Yield from `iterable`, counting; ends with StopRequested when the run is asked to stop."""
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        done = -1
+        for done, item in enumerate(iterable):
+            self.stop.raise_if_requested()
+            self.progress(done, total)
+            yield item
+        self.progress(done + 1, total)
+
+    def attach(self, name: str, content: Any, content_type: str | None = None) -> Any:
+        """Keep a file with the run (bytes, text or a file object) in the default storage; returns the Artifact. Blocks."""
+        return self.reports.attach(name, content, content_type)
+
+
+CURRENT: ContextVar[RunContext | None] = ContextVar("background_current_run", default=None)
+
+
+def current_run() -> RunContext | None:
+    """Return the context of the run that is being executed here, or None."""
+    return CURRENT.get()

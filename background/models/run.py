@@ -1,0 +1,346 @@
+"""Own the record of a run: queue entry and history in one row that keeps its id for life."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from background.models.ids import uuid7
+from background.models.verbs import verb
+
+# One step of priority is worth a minute of waiting: larger priorities first, and yet no run starves.
+AGEING = 60_000_000
+
+
+def position_of(instant: datetime, priority: int) -> int:
+    """Return the place in the queue: microseconds of `instant`, moved forward by a minute per step of priority."""
+    return int(instant.timestamp() * 1_000_000) - priority * AGEING
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def open(self) -> RunQuerySet:
+        """Runs that will still do something."""
+        return self.filter(status__in=Run.OPEN)
+
+    def finished(self) -> RunQuerySet:
+        """Runs in a final state."""
+        return self.filter(status__in=Run.FINISHED)
+
+    def scheduled(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.SCHEDULED)
+
+    def ready(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.READY)
+
+    def running(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.RUNNING)
+
+    def succeeded(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.SUCCEEDED)
+
+    def failed(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.FAILED)
+
+    def cancelled(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.CANCELLED)
+
+    def light(self) -> RunQuerySet:
+        """Leave the heavy columns where they are: for lists."""
+        return self.defer("args", "kwargs", "result", "errors")
+
+
+class Run(models.Model):
+    """One enqueued task or job occurrence, over all its attempts."""
+
+    class Status(models.TextChoices):
+        # Waits for its time.
+        SCHEDULED = "scheduled", _("scheduled")
+        # Waits for a host.
+        READY = "ready", _("ready")
+        # Waits for a concurrency slot of its key.
+        BLOCKED = "blocked", _("blocked")
+        # A host holds it.
+        RUNNING = "running", _("running")
+        # Its function returned.
+        SUCCEEDED = "succeeded", _("succeeded")
+        # Attempts used up, discarded, or lost too often.
+        FAILED = "failed", _("failed")
+        # A person or code asked for its end.
+        CANCELLED = "cancelled", _("cancelled")
+
+    class Trigger(models.TextChoices):
+        # An occurrence of a job's schedule.
+        SCHEDULE = "schedule", _("schedule")
+        # A person asked for it.
+        MANUAL = "manual", _("manual")
+        # Code enqueued it.
+        CODE = "code", _("code")
+
+    OPEN = (Status.SCHEDULED, Status.READY, Status.BLOCKED, Status.RUNNING)
+    FINISHED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+
+    id = models.UUIDField(
+        _("id"), primary_key=True, default=uuid7, editable=False, help_text=_("Made by the sender; grows with time.")
+    )
+    job = models.ForeignKey(
+        "background.Job",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="runs",
+        verbose_name=_("job"),
+        help_text=_("The job this run belongs to, if any."),
+    )
+    job_name = models.CharField(
+        _("job name"), max_length=200, blank=True, help_text=_("The job's name, kept when the job is deleted.")
+    )
+    task = models.CharField(
+        _("task"), max_length=255, help_text=_("Dotted path of the task; resolved by the registry only.")
+    )
+    backend = models.CharField(
+        _("backend"), max_length=64, default="default", help_text=_("Alias in TASKS by which it was enqueued.")
+    )
+    args = models.JSONField(_("positional arguments"), default=list, blank=True, help_text=_("JSON list."))
+    kwargs = models.JSONField(_("keyword arguments"), default=dict, blank=True, help_text=_("JSON object."))
+
+    queue = models.CharField(_("queue"), max_length=100, default="default", help_text=_("Hosts serve queues by name."))
+    priority = models.SmallIntegerField(_("priority"), default=0, help_text=_("From -100 to 100, larger first."))
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.READY, help_text=_("Where the run stands.")
+    )
+    position = models.BigIntegerField(
+        _("position"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "Place among the ready runs (microseconds less priority); empty unless ready, so that history is not searched."
+        ),
+    )
+    run_after = models.DateTimeField(
+        _("run after"), null=True, blank=True, help_text=_("Not started before this instant.")
+    )
+    scheduled_for = models.DateTimeField(
+        _("scheduled for"), null=True, blank=True, help_text=_("The nominal instant of the schedule.")
+    )
+    executor = models.CharField(
+        _("executor"),
+        max_length=10,
+        default="thread",
+        help_text=_("Where its function is called: thread, loop or process."),
+    )
+    timeout = models.FloatField(_("timeout"), null=True, blank=True, help_text=_("Seconds that one attempt may take."))
+
+    trigger = models.CharField(
+        _("trigger"), max_length=10, choices=Trigger.choices, default=Trigger.CODE, help_text=_("Why the run exists.")
+    )
+    triggered_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("triggered by"),
+        help_text=_("The person who asked for it."),
+    )
+    triggered_by_name = models.CharField(
+        _("triggered by (name)"), max_length=150, blank=True, help_text=_("Kept when the user is deleted.")
+    )
+    reason = models.CharField(_("reason"), max_length=300, blank=True, help_text=_("Why it was asked for."))
+    rerun_of = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="reruns",
+        verbose_name=_("rerun of"),
+        help_text=_("The finished run that this one repeats."),
+    )
+    request_key = models.CharField(
+        _("request key"),
+        max_length=64,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text=_("A form sent twice makes one run."),
+    )
+    subject = models.CharField(
+        _("subject"), max_length=300, blank=True, help_text=_("What it is about: app_label.model:pk.")
+    )
+
+    enqueued_at = models.DateTimeField(_("enqueued at"), help_text=_("When the row was written."))
+    started_at = models.DateTimeField(
+        _("started at"), null=True, blank=True, help_text=_("Start of the latest attempt.")
+    )
+    finished_at = models.DateTimeField(
+        _("finished at"), null=True, blank=True, help_text=_("When it reached its final state.")
+    )
+
+    attempt = models.PositiveIntegerField(
+        _("attempt"), default=0, help_text=_("Attempts begun; the current one included.")
+    )
+    max_attempts = models.PositiveIntegerField(
+        _("attempts at most"), default=1, help_text=_("Attempts before it is failed.")
+    )
+    lost = models.PositiveIntegerField(_("lost"), default=0, help_text=_("Times its host disappeared under it."))
+    token = models.UUIDField(
+        _("claim token"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Stamped by each claim; a holder that shows another is refused."),
+    )
+    host = models.ForeignKey(
+        "background.Host",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="runs",
+        verbose_name=_("host"),
+        help_text=_("The host that holds or held it."),
+    )
+    host_name = models.CharField(
+        _("host name"), max_length=200, blank=True, help_text=_("Kept when the host's row is pruned.")
+    )
+    version = models.CharField(_("version"), max_length=64, blank=True, help_text=_("Build of the host that ran it."))
+    cancel_requested_at = models.DateTimeField(
+        _("cancel requested at"), null=True, blank=True, help_text=_("When a running run was asked to end.")
+    )
+    cancel_requested_by = models.CharField(
+        _("cancel requested by"), max_length=150, blank=True, help_text=_("Who asked.")
+    )
+
+    unique_key = models.CharField(
+        _("unique key"),
+        max_length=255,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text=_("At most one open run has it; emptied at the end."),
+    )
+    concurrency_key = models.CharField(
+        _("concurrency key"), max_length=255, blank=True, help_text=_("Runs with one key share a limit.")
+    )
+    concurrency = models.PositiveIntegerField(
+        _("concurrency"), null=True, blank=True, help_text=_("Runs of its key at once over all hosts.")
+    )
+
+    result = models.JSONField(_("result"), null=True, blank=True, help_text=_("What the function returned, as JSON."))
+    errors = models.JSONField(_("errors"), default=list, blank=True, help_text=_("One entry for each failed attempt."))
+    error_type = models.CharField(
+        _("error type"), max_length=255, blank=True, help_text=_("Dotted path of the last exception.")
+    )
+    error_summary = models.CharField(
+        _("error summary"), max_length=500, blank=True, help_text=_("First line of the last exception.")
+    )
+    fingerprint = models.CharField(
+        _("fingerprint"), max_length=32, blank=True, help_text=_("Equal for equal faults: type and place.")
+    )
+    end_reason = models.CharField(_("end reason"), max_length=300, blank=True, help_text=_("Why it ended so."))
+
+    progress_done = models.FloatField(_("progress"), null=True, blank=True, help_text=_("Units done."))
+    progress_total = models.FloatField(
+        _("progress total"), null=True, blank=True, help_text=_("Units in all, if known.")
+    )
+    progress_message = models.CharField(
+        _("progress message"), max_length=200, blank=True, help_text=_("What it is doing.")
+    )
+    log_lines_dropped = models.PositiveIntegerField(
+        _("log lines dropped"), default=0, help_text=_("Lines beyond MAX_LOG_LINES.")
+    )
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        default_permissions = ("view", "delete")
+        permissions = [
+            ("view_run_arguments", _("Can view run arguments and results")),
+            ("view_run_output", _("Can view run output")),
+            ("cancel_run", _("Can cancel runs")),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "scheduled_for"], name="background_one_run_per_occurrence"),
+        ]
+        indexes = [
+            # MariaDB has no partial indexes: there the condition is ignored and the NULLs of history stay outside the range that is read.
+            models.Index(fields=["position"], name="background_run_claim", condition=Q(position__isnull=False)),
+            models.Index(fields=["status", "run_after"], name="background_run_due", condition=Q(status="scheduled")),
+            models.Index(fields=["host"], name="background_run_held", condition=Q(status="running")),
+            models.Index(
+                fields=["concurrency_key", "status"],
+                name="background_run_slots",
+                condition=Q(status__in=("running", "blocked")),
+            ),
+            models.Index(fields=["-enqueued_at", "-id"], name="background_run_newest"),
+            models.Index(fields=["status", "-enqueued_at", "-id"], name="background_run_by_status"),
+            models.Index(fields=["job", "-enqueued_at", "-id"], name="background_run_by_job"),
+            models.Index(fields=["queue", "-enqueued_at", "-id"], name="background_run_by_queue"),
+            models.Index(
+                fields=["fingerprint", "-enqueued_at"], name="background_run_by_fault", condition=~Q(fingerprint="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_name or self.task.rpartition('.')[2]} #{self.short_id}"
+
+    @property
+    def short_id(self) -> str:
+        """The tail of the id, enough for people to tell runs apart."""
+        return str(self.id)[-8:]
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in self.OPEN
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in self.FINISHED
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the last attempt took."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at and self.started_at else None
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Return this run once it is finished; raise TimeoutError after `timeout` seconds. Blocks, polling."""
+        return wait_until_finished(self, timeout, time.sleep)
+
+    async def await_(self, timeout: float | None = None) -> Run:
+        """Return this run once it is finished; raise TimeoutError after `timeout` seconds."""
+        return await sync_to_async(self.wait)(timeout)
+
+    def cancel(self, user: Any = None, reason: str = "") -> bool:
+        """End a waiting run at once or ask a running one to end; False when it is finished already."""
+        return verb("cancel")(self, user=user, reason=reason)
+
+    def again(self, user: Any = None, reason: str = "", **kwargs: Any) -> Run:
+        """Enqueue a new run like this one, linked by `rerun_of`; `kwargs` replace single arguments."""
+        return verb("again")(self, user=user, reason=reason, **kwargs)
+
+
+def wait_until_finished(run: Run, timeout: float | None, sleep: Callable[[float], None]) -> Run:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = 0.01
+    while True:
+        run.refresh_from_db()
+        if run.is_finished:
+            return run
+        left = pause if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"Run {run.id} is still {run.status} after {timeout} seconds.")
+        sleep(min(pause, left))
+        pause = min(pause * 1.5, 0.5)

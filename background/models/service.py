@@ -1,0 +1,100 @@
+"""Own the record of a service on a host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class Service(models.Model):
+    """The state of one service on one host, and what a person wishes of it."""
+
+    class State(models.TextChoices):
+        # Its start hooks run.
+        STARTING = "starting", _("starting")
+        # Its execute runs.
+        RUNNING = "running", _("running")
+        # It failed and waits to be started again.
+        BACKOFF = "backoff", _("backoff")
+        # Another host runs this singleton.
+        STANDBY = "standby", _("standby")
+        # It was told to stop.
+        STOPPING = "stopping", _("stopping")
+        # It ended or was stopped.
+        STOPPED = "stopped", _("stopped")
+        # It was given up.
+        FAILED = "failed", _("failed")
+
+    class Request(models.TextChoices):
+        START = "start", _("start")
+        STOP = "stop", _("stop")
+        RESTART = "restart", _("restart")
+        TICK = "tick", _("tick now")
+
+    host = models.ForeignKey(
+        "background.Host",
+        models.CASCADE,
+        related_name="services",
+        verbose_name=_("host"),
+        help_text=_("Where it runs."),
+    )
+    name = models.CharField(_("name"), max_length=200, help_text=_("As declared in code."))
+    state = models.CharField(
+        _("state"), max_length=10, choices=State.choices, default=State.STARTING, help_text=_("Where it stands.")
+    )
+    healthy = models.BooleanField(
+        _("healthy"), default=True, help_text=_("Unset when it misses its watchdog or keeps failing.")
+    )
+    engine = models.BooleanField(_("engine"), default=False, help_text=_("Part of the host's own machinery."))
+    singleton = models.BooleanField(_("singleton"), default=False, help_text=_("One in the whole installation."))
+    schedule = models.CharField(
+        _("schedule"), max_length=255, blank=True, help_text=_("When it ticks, if it is periodic.")
+    )
+    error = models.TextField(_("error"), blank=True, help_text=_("Traceback of the last failure."))
+    error_at = models.DateTimeField(_("error at"), null=True, blank=True, help_text=_("When it last failed."))
+    restarts = models.PositiveIntegerField(_("restarts"), default=0, help_text=_("On this host since it started."))
+    since = models.DateTimeField(_("since"), null=True, blank=True, help_text=_("When it entered its state."))
+    next_start_at = models.DateTimeField(
+        _("next start at"), null=True, blank=True, help_text=_("When a failed service is tried again.")
+    )
+    next_tick_at = models.DateTimeField(
+        _("next tick at"), null=True, blank=True, help_text=_("When a periodic service ticks next.")
+    )
+    last_beat_at = models.DateTimeField(
+        _("last sign of life"), null=True, blank=True, help_text=_("Last tick or beat.")
+    )
+    last_duration = models.FloatField(
+        _("last duration"), null=True, blank=True, help_text=_("Seconds that the last tick took.")
+    )
+    iterations = models.BigIntegerField(_("iterations"), default=0, help_text=_("Ticks in all."))
+    failures = models.PositiveIntegerField(_("failures"), default=0, help_text=_("Failures in a row."))
+    request_verb = models.CharField(
+        _("wish"),
+        max_length=10,
+        choices=Request.choices,
+        blank=True,
+        help_text=_("What a person asked for, until it is obeyed."),
+    )
+    requested_at = models.DateTimeField(_("wished at"), null=True, blank=True, help_text=_("When it was asked for."))
+    requested_by = models.CharField(_("wished by"), max_length=150, blank=True, help_text=_("Who asked."))
+
+    class Meta:
+        verbose_name = _("service")
+        verbose_name_plural = _("services")
+        default_permissions = ("view",)
+        permissions = [("control_service", _("Can control services"))]
+        constraints = [models.UniqueConstraint(fields=["host", "name"], name="background_one_row_per_service")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def request(self, verb: str, user: Any = None) -> None:
+        """Ask the host to "start", "stop", "restart" or "tick"; it obeys within two seconds. ValueError on another verb."""
+        if verb not in self.Request.values:
+            raise ValueError(f"A service cannot {verb!r}; it can {', '.join(self.Request.values)}.")
+        by = user.get_username() if user is not None else ""
+        type(self).objects.filter(pk=self.pk).update(request_verb=verb, requested_at=Now(), requested_by=by)
+        self.request_verb, self.requested_by = verb, by

@@ -1,0 +1,1 @@
+"""Own the only code that changes `Run.status`."""

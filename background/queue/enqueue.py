@@ -1,0 +1,159 @@
+"""Own how runs come to be: from a task, from a job, from an occurrence of its schedule, or from an older run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from background import registry
+from background.compat import Task
+from background.exceptions import InvalidTransition
+from background.jobs.policies import bind, json_ready, key_of
+from background.models import Job, Run
+from background.models.run import position_of
+from background.queue.wakeup import wake_on_commit
+from background.scope import database_alias
+
+Status = Run.Status
+
+Order = tuple[Task, Sequence[Any], Mapping[str, Any]]
+
+
+def enqueue(
+    task: Task,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    job: Job | None = None,
+    user: Any = None,
+    request_key: str | None = None,
+    **fields: Any,
+) -> Run:
+    """Write one run in the caller's transaction and return it; with `unique`, the open run that has its key.
+
+    `fields` are further columns of the run. Raises InvalidArguments where arguments are not JSON. Blocks for the INSERT.
+    """
+    if job is None and getattr(task, "job_name", ""):
+        job = Job.objects.using(database_alias()).filter(name=task.job_name).first()
+    run = make(task, args, kwargs or {}, job, user, **fields)
+    run.request_key = request_key
+    if run.unique_key or request_key:
+        return _insert_unique(run)
+    run.save(force_insert=True, using=database_alias())
+    wake_on_commit(run.status == Status.READY)
+    return run
+
+
+def enqueue_many(orders: Iterable[Order]) -> list[Run]:
+    """Write runs for (task, args, kwargs) in few statements and return them in order. Blocks for the INSERTs."""
+    orders = list(orders)
+    names = {name for task, _, _ in orders if (name := getattr(task, "job_name", ""))}
+    rows = {job.name: job for job in Job.objects.using(database_alias()).filter(name__in=names)} if names else {}
+    runs = [make(task, args, kwargs, rows.get(getattr(task, "job_name", "")), None) for task, args, kwargs in orders]
+    with transaction.atomic(using=database_alias()):
+        plain = [run for run in runs if run.unique_key is None]
+        Run.objects.using(database_alias()).bulk_create(plain, batch_size=500)
+        runs = [run if run.unique_key is None else _insert_unique(run) for run in runs]
+    wake_on_commit(bool(runs))
+    return runs
+
+
+def trigger(job: Job, user: Any = None, *, reason: str = "", request_key: str | None = None, **kwargs: Any) -> Run:
+    """Enqueue a run of a job because a person asked; works on a disabled job. TaskNotFound if its task is unknown."""
+    run_after, queue = kwargs.pop("_run_after", None), kwargs.pop("_queue", None)
+    fields: dict[str, Any] = {"run_after": run_after} if run_after else {}
+    if queue:
+        fields["queue"] = queue
+    return enqueue(
+        registry.task(job.task), job.args, {**job.kwargs, **kwargs}, job=job, user=user,
+        trigger=Run.Trigger.MANUAL, reason=reason[:300], request_key=request_key, **fields,
+    )  # fmt: skip
+
+
+def again(run: Run, user: Any = None, reason: str = "", *, request_key: str | None = None, **kwargs: Any) -> Run:
+    """Enqueue a new run with the arguments of a finished one; InvalidTransition while it is open."""
+    run.refresh_from_db(fields=["status"])
+    if not run.is_finished:
+        raise InvalidTransition(f"Run {run.id} is {run.status}: only a finished run can be run again.")
+    return enqueue(
+        registry.task(run.task), run.args, {**run.kwargs, **kwargs}, job=run.job, user=user, rerun_of=run, queue=run.queue,
+        priority=run.priority, trigger=Run.Trigger.MANUAL, reason=reason[:300], request_key=request_key, subject=run.subject,
+    )  # fmt: skip
+
+
+def occurrence(job: Job, task: Task, scheduled_for: datetime, run_after: datetime, now: datetime) -> Run:
+    """Return the unsaved run of one occurrence of a job's schedule."""
+    run = make(task, job.args, job.kwargs, job, None, trigger=Run.Trigger.SCHEDULE, scheduled_for=scheduled_for)
+    run.run_after = run_after
+    run.enqueued_at = now
+    run.status, run.position = (
+        (Status.SCHEDULED, None) if run_after > now else (Status.READY, position_of(run_after, run.priority))
+    )
+    return run
+
+
+def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | None, user: Any, **fields: Any) -> Run:
+    """Return an unsaved run: policies of the job's row where there is one, else of the task."""
+    name = job.name if job else task.module_path
+    args, kwargs = json_ready(list(args), name), json_ready(dict(kwargs), name)
+    now = timezone.now()
+    run_after = fields.pop("run_after", None) or task.run_after
+    policies = {
+        "queue": task.queue_name if job is None or task.queue_name != "default" else job.queue,
+        "priority": task.priority if job is None or task.priority != 0 else job.priority,
+    }
+    source = job or task
+    policies |= {one: getattr(source, one, default) for one, default in _SHARED.items()}
+    policies["executor"] = policies["executor"] or getattr(task, "runs_on", "thread")
+    unique, limit = getattr(task, "unique", None), policies["concurrency"]
+    if unique or limit:
+        bind(task.func, task.takes_context, args, kwargs, name)
+    run = Run(
+        job=job, job_name=job.name if job else getattr(task, "job_name", ""), task=task.module_path, backend=task.backend,
+        args=args, kwargs=kwargs, run_after=run_after, enqueued_at=now,
+        triggered_by=user, triggered_by_name=user.get_username() if user is not None else "",
+        unique_key=key_of(unique, task, args, kwargs) if unique else None,
+        concurrency_key=_concurrency_key(task, args, kwargs) if limit else "",
+        **{**policies, **fields},
+    )  # fmt: skip
+    due = run_after is None or run_after <= now
+    run.status = Status.READY if due else Status.SCHEDULED
+    run.position = position_of(now, run.priority) if due else None
+    return run
+
+
+_SHARED: dict[str, Any] = {"max_attempts": 1, "timeout": None, "executor": "", "concurrency": None}
+
+
+def _concurrency_key(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    policy = getattr(task, "concurrency_key", None)
+    return key_of(policy, task, args, kwargs) if policy else task.module_path
+
+
+def _insert_unique(run: Run) -> Run:
+    """Insert a run unless an open one has its unique key, or one its request key: then return that."""
+    alias = database_alias()
+    for _ in range(5):
+        if found := _existing(run):
+            return found
+        try:
+            with transaction.atomic(using=alias):
+                run.save(force_insert=True, using=alias)
+        except IntegrityError:
+            if _existing(run) is None and not Run.objects.using(alias).filter(job=run.job_id).exists():
+                raise
+            continue  # someone was faster; by now theirs may have ended again
+        wake_on_commit(run.status == Status.READY)
+        return run
+    raise InvalidTransition(f"The unique key {run.unique_key!r} was taken and freed again and again; try later.")
+
+
+def _existing(run: Run) -> Run | None:
+    rows = Run.objects.using(database_alias())
+    if run.request_key and (found := rows.filter(request_key=run.request_key).first()):
+        return found
+    return rows.filter(unique_key=run.unique_key).first() if run.unique_key else None

@@ -1,0 +1,51 @@
+"""Own the value that says what happened to a claimed run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from background.queue.claim import Claim
+
+
+class Kind(StrEnum):
+    # Its function returned.
+    SUCCEEDED = "succeeded"
+    # It raised, and no attempt is left (or none would help).
+    FAILED = "failed"
+    # It raised and is tried again after `delay`.
+    RETRY = "retry"
+    # It asked to come back after `delay`; burns no attempt.
+    SNOOZED = "snoozed"
+    # It was asked to end, and ended.
+    CANCELLED = "cancelled"
+    # It was not started or was interrupted by the host's stop; burns no attempt.
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One captured log line."""
+
+    sequence: int
+    created_at: datetime
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to a claimed run in this attempt."""
+
+    claim: Claim
+    kind: Kind
+    result: Any = None
+    error: dict[str, Any] | None = None
+    fingerprint: str = ""
+    delay: float = 0
+    reason: str = ""
+    lines: tuple[Line, ...] = ()
+    lines_dropped: int = 0
+    progress: tuple[float, float | None, str] | None = None

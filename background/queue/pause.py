@@ -1,0 +1,36 @@
+"""Own the pause of queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from background.dialects.base import DatabaseNow
+from background.models import Queue, Run
+from background.queue.wakeup import wake
+from background.scope import database_alias
+
+
+def pause_queue(name: str, user: Any = None, reason: str = "") -> Queue:
+    """Let no run of this queue start until it is resumed; running ones go on. Blocks for two statements."""
+    by = user.get_username() if user is not None else ""
+    rows = Queue.objects.using(database_alias())
+    rows.get_or_create(name=name)
+    rows.filter(name=name).update(paused=True, paused_at=DatabaseNow(), paused_by=by, paused_reason=reason[:300])
+    return rows.get(name=name)
+
+
+def resume_queue(name: str) -> Queue:
+    """Let the runs of this queue start again."""
+    rows = Queue.objects.using(database_alias())
+    rows.get_or_create(name=name)
+    rows.filter(name=name).update(paused=False, paused_at=None, paused_by="", paused_reason="")
+    wake()
+    return rows.get(name=name)
+
+
+def queue_names() -> list[str]:
+    """Return the queues that have a row or an open run, in order. Blocks for two queries."""
+    alias = database_alias()
+    named = set(Queue.objects.using(alias).values_list("name", flat=True))
+    waiting = Run.objects.using(alias).open().order_by().values_list("queue", flat=True).distinct()
+    return sorted(named | set(waiting))

@@ -1,0 +1,73 @@
+"""Own how history is thrown away: in small batches, by the retention of the job or of the site."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from background.conf import get_settings
+from background.dialects import dialect
+from background.models import Artifact, Host, Job, Run, RunLog, Service, Skip
+from background.scope import database_alias
+
+BATCH = 500
+
+
+def prune(now: datetime | None = None, most: int | None = None) -> int:
+    """Delete finished runs whose time is over and return how many; at most `most`. Blocks, a short transaction per batch."""
+    now = now or dialect().now()
+    deleted = 0
+    for rows in _expired(now):
+        while (most is None or deleted < most) and (count := _delete(rows)):
+            deleted += count
+    _prune_hosts(now)
+    Skip.objects.using(database_alias()).filter(last__lt=now - timedelta(days=90)).delete()
+    return deleted
+
+
+def _expired(now: datetime):  # type: ignore[no-untyped-def]
+    alias = database_alias()
+    retained = Job.objects.using(alias).exclude(retain="")
+    for status, days in get_settings().retention.items():
+        if days is not None:
+            rows = Run.objects.using(alias).filter(status=status, finished_at__lt=now - timedelta(days=days))
+            yield rows.filter(Q(job=None) | ~Q(job__in=retained.values("id")))
+    for job in retained:
+        number, _, unit = job.retain.partition(" ")
+        mine = Run.objects.using(alias).finished().filter(job=job)
+        if unit.startswith("run"):
+            # Keep the last N: find the enqueue time of the N-th and delete what is older.
+            oldest = (
+                mine.order_by("-enqueued_at", "-id")
+                .values_list("enqueued_at", flat=True)[int(float(number)) - 1 :]
+                .first()
+            )
+            if oldest:
+                yield mine.filter(enqueued_at__lt=oldest)
+        else:
+            yield mine.filter(finished_at__lt=now - timedelta(days=float(number)))
+
+
+def _delete(rows):  # type: ignore[no-untyped-def]
+    """Delete one batch with what hangs on it; the newest run of each occurrence key stays safe by the cursor of its job."""
+    alias = database_alias()
+    ids = list(rows.values_list("id", flat=True)[:BATCH])
+    if not ids:
+        return 0
+    for artifact in Artifact.objects.using(alias).filter(run__in=ids):
+        artifact.file.delete(save=False)
+        artifact.delete()
+    RunLog.objects.using(alias).filter(run__in=ids).delete()
+    Run.objects.using(alias).filter(rerun_of__in=ids).update(rerun_of=None)
+    return rows.model.objects.using(alias).filter(id__in=ids)._raw_delete(alias)
+
+
+def _prune_hosts(now: datetime) -> None:
+    alias = database_alias()
+    old = Host.objects.using(alias).exclude(state__in=Host.LIVE).filter(stopped_at__lt=now - timedelta(days=1))
+    ids = list(old.values_list("id", flat=True)[:BATCH])
+    ids = [id for id in ids if not Run.objects.using(alias).running().filter(host=id).exists()]
+    Service.objects.using(alias).filter(host__in=ids).delete()
+    Run.objects.using(alias).filter(host__in=ids).update(host=None)
+    Host.objects.using(alias).filter(id__in=ids).delete()

@@ -1,0 +1,144 @@
+"""Own what happens to the runs of hosts that are gone: tried again elsewhere, counted apart from attempts."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import F, Q
+
+from background.conf import get_settings
+from background.dialects import dialect
+from background.models import Host, Lease, Run, Service
+from background.models.run import position_of
+from background.queue.finish import append_letters
+from background.queue.limits import blocked_keys, unblock
+from background.queue.transitions import move
+from background.queue.wakeup import wake
+from background.scope import database_alias
+
+logger = logging.getLogger("background.queue")
+Status = Run.Status
+
+
+def declare_lost(now: datetime | None = None) -> list[Host]:
+    """Mark the hosts as lost that were silent for HOST_TIMEOUT by the database's clock, and return them. Blocks."""
+    now = now or dialect().now()
+    silent = (
+        Host.objects.using(database_alias())
+        .live()
+        .filter(heartbeat_at__lt=now - timedelta(seconds=get_settings().host_timeout))
+    )
+    lost = []
+    for host in silent:
+        # Guarded: it may have spoken since, and another host may be faster.
+        rows = Host.objects.using(database_alias()).live().filter(id=host.id, heartbeat_at=host.heartbeat_at)
+        if rows.update(state=Host.State.LOST, stopped_at=now, stop_reason="silent"):
+            logger.warning(
+                "host %s is lost: no heartbeat for %.0f s", host.name, (now - host.heartbeat_at).total_seconds()
+            )
+            forget_services(host, "host lost")
+            lost.append(host)
+    return lost
+
+
+def forget_services(host: Host, reason: str) -> None:
+    """Let the rows of a gone host say so, and free its leases."""
+    alias = database_alias()
+    gone = (
+        Service.objects.using(alias).filter(host=host).exclude(state__in=[Service.State.STOPPED, Service.State.FAILED])
+    )
+    gone.update(state=Service.State.STOPPED, healthy=False, error=reason)
+    Lease.objects.using(alias).filter(holder=host.id).update(holder=None, expires_at=None)
+
+
+def rescue(now: datetime | None = None) -> int:
+    """Take the runs of hosts that are gone and make them ready again, or fail them; returns how many. Blocks."""
+    alias = database_alias()
+    gone = Q(host__state__in=[Host.State.LOST, Host.State.STOPPED]) | Q(host__isnull=True) | Q(host__id__isnull=True)
+    rows = Run.objects.using(alias).running().filter(gone).select_related("job")[:500]
+    rescued = 0
+    for run in rows:
+        rescued += dialect().in_transaction(lambda run=run: _rescue(run, now))  # type: ignore[misc]
+    if rescued:
+        wake()
+    return rescued
+
+
+def _rescue(run: Run, now: datetime | None) -> int:
+    now = now or dialect().now()
+    times = run.lost + 1
+    poison = times >= get_settings().max_lost
+    fail = poison or (run.job is not None and run.job.on_lost == "fail")
+    error = _error(run, now, times)
+    if run.cancel_requested_at:
+        moved = move([run.id], Status.CANCELLED, of=[Status.RUNNING], held_by=run.token, finished_at=now, lost=times)
+    elif fail:
+        moved = move(
+            [run.id], Status.FAILED, of=[Status.RUNNING], held_by=run.token, finished_at=now, lost=times, errors=[*run.errors, error],
+            error_type=error["type"], error_summary=error["message"][:500], fingerprint="HostLost",
+            end_reason=f"its host was lost {times} times" if poison else "its host was lost",
+        )  # fmt: skip
+    else:
+        moved = move(
+            [run.id], Status.READY, of=[Status.RUNNING], held_by=run.token, lost=times, attempt=F("attempt") - 1,
+            position=position_of(run.enqueued_at, run.priority),
+        )  # fmt: skip
+    if moved:
+        logger.warning("run %s of %s rescued from host %s (lost %d times)", run.id, run.task, run.host_name, times)
+        if fail and run.job_id:
+            append_letters(run.job_id, "f")
+        if run.concurrency_key:
+            unblock([run.concurrency_key])
+    return moved
+
+
+def _error(run: Run, now: datetime, times: int) -> dict[str, Any]:
+    message = f"Host {run.host_name} disappeared while it was executing this run (loss {times})."
+    return {
+        "attempt": run.attempt,
+        "at": now.isoformat(),
+        "started_at": run.started_at.isoformat() if run.started_at else None,
+        "host": run.host_name,
+        "type": "background.exceptions.HostLost",
+        "message": message,
+        "traceback": "",
+    }
+
+
+def sweep_blocked() -> int:
+    """Make blocked runs ready whose key has free slots: for the case that a limit was raised. Blocks."""
+    keys = blocked_keys()
+    return dialect().in_transaction(lambda: unblock(keys)) if keys else 0
+
+
+def fail_unknown(now: datetime | None = None) -> int:
+    """Fail ready runs whose task no live host's code knows; returns how many. Blocks."""
+    alias = database_alias()
+    known: set[str] = set()
+    for tasks in Host.objects.using(alias).live().filter(works=True).values_list("tasks", flat=True):
+        known.update(tasks)
+    if not known:
+        return 0
+    now = now or dialect().now()
+    failed = 0
+    for run in Run.objects.using(alias).ready().exclude(task__in=known).filter(position__isnull=False)[:500]:
+        message = (
+            f"No live host's code declares the task {run.task!r}; was it renamed or removed while this run was waiting?"
+        )
+        error = {
+            "attempt": run.attempt,
+            "at": now.isoformat(),
+            "started_at": None,
+            "host": "",
+            "traceback": "",
+            "message": message,
+        }
+        error["type"] = "background.exceptions.TaskNotFound"
+        failed += move(
+            [run.id], Status.FAILED, of=[Status.READY], finished_at=now, errors=[*run.errors, error], error_type=error["type"],
+            error_summary=message[:500], fingerprint="TaskNotFound", end_reason="task not found",
+        )  # fmt: skip
+        logger.error("run %s failed: %s", run.id, message)
+    return failed

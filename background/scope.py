@@ -1,0 +1,235 @@
+"""Own one unit of work: its healthy database connections, fresh context variables, cleanups and middleware."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS, Error, connections, reset_queries
+from django.dispatch import receiver
+from django.utils.module_loading import import_string
+
+from background.compat import task_backends
+from background.conf import get_settings
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from background.stopping import StopToken
+
+logger = logging.getLogger("background.scope")
+
+# A connection that nobody used for so long is asked before use, and closed where CONN_MAX_AGE is 0.
+IDLE_CHECK = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a scope is opened for, as middleware sees it."""
+
+    kind: str  # "run", "tick" or "scope"
+    name: str  # the task's path or the service's name
+    run_id: Any = None
+    job_name: str = ""
+    attempt: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+Middleware = Callable[[Unit], AbstractContextManager[Any]]
+
+
+class Scope:
+    """One unit of work, as a `with` or an `async with` block.
+
+    On entry and exit the connections of the working thread are looked after (see `refresh_connections`); in between,
+    `MIDDLEWARE` is wrapped around the block and `add_cleanup` collects what must be called at its end, whatever happens.
+    """
+
+    __slots__ = ("_stack", "idle", "stop", "unit")
+
+    def __init__(self, unit: Unit, stop: StopToken | None = None, idle: float = 0) -> None:
+        self.unit = unit
+        self.stop = stop
+        self.idle = idle  # seconds for which the thread will not use its connections afterwards
+        self._stack: ExitStack | None = None
+
+    @property
+    def name(self) -> str:
+        return self.unit.name
+
+    def add_cleanup(self, call: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call `call(*args, **kwargs)` at the end of the block, last added first."""
+        if self._stack is None:
+            raise RuntimeError("A scope takes cleanups only inside its with block.")
+        self._stack.callback(call, *args, **kwargs)
+
+    def __enter__(self) -> Scope:
+        refresh_connections()
+        self._open()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        try:
+            return self._close(error)
+        finally:
+            refresh_connections(idle=self.idle)
+
+    async def __aenter__(self) -> Scope:
+        await arefresh_connections()
+        self._open()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        try:
+            return self._close(error)
+        finally:
+            await arefresh_connections(idle=self.idle)
+
+    def _open(self) -> None:
+        self._stack = ExitStack()
+        try:
+            for middleware in load_middleware():
+                self._stack.enter_context(middleware(self.unit))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _close(self, error: tuple[Any, Any, Any]) -> bool | None:
+        stack, self._stack = self._stack, None
+        return stack.__exit__(*error) if stack is not None else None
+
+
+@cache
+def load_middleware() -> tuple[Middleware, ...]:
+    """Return the callables that BACKGROUND["MIDDLEWARE"] names; ImportError where one is missing."""
+    return tuple(import_string(path) for path in get_settings().middleware)
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "BACKGROUND":
+        load_middleware.cache_clear()
+
+
+def fresh_context() -> contextvars.Context:
+    """Return a context without the caller's variables, in which caches and task backends are already there.
+
+    Django keeps those per context: made anew for each unit, every run would open its own connection to the cache.
+    """
+    return _base_context().copy()
+
+
+@cache
+def _base_context() -> contextvars.Context:
+    context = contextvars.Context()
+    context.run(_prime)
+    return context
+
+
+def _prime() -> None:
+    for handler in (caches, task_backends):
+        for alias in handler:
+            try:
+                handler[alias]
+            except ImproperlyConfigured as error:  # a broken one harms only those who use it
+                logger.debug("%s is not usable: %s", alias, error)
+
+
+@receiver(setting_changed)
+def _forget_context(*, setting: str, **kwargs: Any) -> None:
+    if setting in ("CACHES", "TASKS"):
+        _base_context.cache_clear()
+
+
+def refresh_connections(idle: float = 0) -> None:
+    """Bring this thread's connections into order: roll back what was left open, close what is old, broken or unused.
+
+    `idle` is for how many seconds the thread will not use them. Connections inside an atomic block are left alone: they
+    belong to the caller (a test, a drain). May block for one round trip where a connection has to be asked.
+    """
+    reset_queries()
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None or connection.in_atomic_block:
+            continue
+        with closing_on_error(connection):
+            _refresh(connection, idle)
+
+
+def _refresh(connection: BaseDatabaseWrapper, idle: float) -> None:
+    now = time.monotonic()
+    unused = now - getattr(connection, "_background_used_at", now)
+    if connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]:
+        connection.rollback()
+        connection.close()
+    elif is_obsolete(connection, now, unused + idle):
+        connection.close()
+    elif connection.errors_occurred or unused > IDLE_CHECK or hung_up(connection):
+        if not connection.is_usable():
+            connection.close()
+        else:
+            connection.errors_occurred = False
+    connection._background_used_at = now  # type: ignore[attr-defined]
+
+
+def is_obsolete(connection: BaseDatabaseWrapper, now: float, unused: float) -> bool:
+    """Tell whether CONN_MAX_AGE has passed; an age of 0 means "not while busy" here: a worker must not reconnect for each run."""
+    if connection.settings_dict["CONN_MAX_AGE"] == 0:
+        return unused > IDLE_CHECK and not is_in_memory(connection)
+    return connection.close_at is not None and now >= connection.close_at
+
+
+def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    return bool(getattr(connection, "is_in_memory_db", lambda: False)())
+
+
+def hung_up(connection: BaseDatabaseWrapper) -> bool:
+    """Tell, without a round trip, whether the server may have closed the connection: something to read where nothing was asked."""
+    raw = connection.connection
+    raw = getattr(raw, "_sock", raw)  # PyMySQL
+    fileno = getattr(raw, "fileno", None)
+    if fileno is None:
+        return False
+    try:
+        return bool(select.select([fileno()], [], [], 0)[0])
+    except (OSError, ValueError, Error):
+        return True
+
+
+@contextmanager
+def closing_on_error(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Close a connection that cannot even be looked after; the next use opens a new one."""
+    try:
+        yield
+    except (Error, OSError) as error:
+        logger.warning("database connection %s dropped: %s", connection.alias, error)
+        connection.close_if_unusable_or_obsolete()
+        connection.connection = None
+
+
+async def arefresh_connections(idle: float = 0) -> None:
+    """Do the same for the thread in which this coroutine's ORM calls run, if it has one yet."""
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None or context in SyncToAsync.context_to_thread_executor:
+        await sync_to_async(refresh_connections)(idle=idle)
+
+
+def close_connections() -> None:
+    """Close this thread's connections, but not one inside an atomic block. For the end of a thread."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block and not is_in_memory(connection):
+            connection.close()
+
+
+def database_alias() -> str:
+    return get_settings().database or DEFAULT_DB_ALIAS

@@ -1,0 +1,86 @@
+"""Own how tests execute runs: in their own thread and on their own connection, through the same runner."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+
+from asgiref.sync import async_to_sync
+from django.db import transaction
+
+from background import catalog
+from background.conf import build_version
+from background.dialects import dialect
+from background.engine.attachments import attach
+from background.engine.scheduler import schedule_due
+from background.execution import capture
+from background.execution.runner import Execution, arun, run
+from background.models import Run
+from background.queue.claim import Claim, Filter, Holder, claim, promote_due
+from background.queue.finish import finish, finish_within
+from background.queue.outcome import Kind, Outcome
+from background.scope import database_alias
+
+HOLDER = Holder(uuid.UUID(int=0), "drain", build_version())
+
+
+def drain(queues: Iterable[str] | None = None, max_runs: int | None = None, now: datetime | None = None) -> list[Run]:
+    """Execute what is ready until nothing is, and return the runs in the order in which they were executed.
+
+    Each run is executed in this thread, on this connection, inside a savepoint if a transaction is open, so that one
+    that fails leaves the test's transaction usable. Runs that are scheduled for later are left alone unless `now`
+    says that their time has come. Blocks until all is done.
+    """
+    capture.install()
+    which = Filter(queues=tuple(queues) if queues is not None else None)
+    done: list[uuid.UUID] = []
+    while max_runs is None or len(done) < max_runs:
+        promote_due(now)
+        claims = claim(HOLDER, 1, which, now)
+        if not claims:
+            break
+        _execute(claims[0], now)
+        done.append(claims[0].id)
+    rows = Run.objects.using(database_alias()).in_bulk(done)
+    return [rows[id] for id in dict.fromkeys(done)]
+
+
+def _execute(claimed: Claim, now: datetime | None) -> None:
+    execution = Execution(claimed, attach=attach, commit=finish_within)
+    execution.capture = capture.Capture(first=claimed.attempt * 10_000)
+    if claimed.executor == "loop":
+        outcome = async_to_sync(arun)(execution)
+    else:
+        outcome = _in_savepoint(execution)
+    if not execution.written:
+        finish([outcome], now)
+
+
+class _Undo(Exception):
+    pass
+
+
+def _in_savepoint(execution: Execution) -> Outcome:
+    alias = database_alias()
+    if not transaction.get_connection(alias).in_atomic_block:
+        return run(execution)
+    outcomes: list[Outcome] = []
+    try:
+        # A host's run is not undone when it fails; here only a broken transaction is.
+        with transaction.atomic(using=alias):
+            outcomes.append(run(execution))
+            if outcomes[0].kind is not Kind.SUCCEEDED and transaction.get_connection(alias).needs_rollback:
+                raise _Undo
+    except _Undo:
+        pass
+    return outcomes[0]
+
+
+def run_due(now: datetime | None = None) -> list[Run]:
+    """Make the occurrences that are due at `now` (default: the database's clock) and return their runs, not yet executed.
+
+    The first call for a job only notes its schedule: nothing is due before. Blocks.
+    """
+    catalog.sync()
+    return schedule_due(now or dialect().now())
