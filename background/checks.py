@@ -41,6 +41,8 @@ def _places(conf: Any) -> Iterator[str]:
             import_string(path)
         except ImportError as error:
             yield f"BACKGROUND['MIDDLEWARE'] names {path!r}, which cannot be imported: {error}."
+    if conf.executor != "local":
+        yield f"BACKGROUND['EXECUTOR'] is {conf.executor!r}; this version executes runs itself: \"local\" is the only choice."
     if conf.host_timeout < 3 * conf.heartbeat_interval:
         yield (
             f"BACKGROUND['HOST_TIMEOUT'] ({conf.host_timeout} s) must be at least three times HEARTBEAT_INTERVAL "

@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def environment(**more):
     """The environment of a child process that uses the test's database."""
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": database_url(), "NO_COLOR": "1", **more}
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": database_url(),
+        "NO_COLOR": "1",
+        **more,
+    }
 
 
 def database_url():

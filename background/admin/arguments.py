@@ -15,13 +15,14 @@ from typing import Any
 from django import forms
 from django.contrib.admin import widgets
 from django.core.exceptions import ValidationError
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from background import registry
 from background.admin.fields import JSONField
 from background.admin.redact import MASK, is_secret, redact, secrets_of, unmask
-from background.admin.text import visible
+from background.admin.text import as_text, cut, visible
 from background.compat import Task
 from background.exceptions import BackgroundError
 from background.jobs.policies import bind, json_ready
@@ -64,21 +65,42 @@ def named(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
     return {**found, **({"args": rest} if rest else {}), **kwargs}
 
 
-def masked(path: str, job_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def masked(
+    path: str, job_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
     """Return stored arguments with the secret ones masked; all of them where the code that names the secrets is gone."""
     task = registry.tasks().get(path)
     if task is None:
         return [MASK for _one in args], dict.fromkeys(kwargs, MASK)
     secrets = secrets_of(path, job_name)
     names = [one.name for one in parameters(task) if one.kind in POSITIONAL]
-    shown = [MASK if place < len(names) and is_secret(names[place], secrets) else redact(one, secrets) for place, one in enumerate(args)]
+    shown = [
+        MASK if place < len(names) and is_secret(names[place], secrets) else redact(one, secrets)
+        for place, one in enumerate(args)
+    ]
     return shown, redact(dict(kwargs), secrets)
+
+
+def shown_arguments(task: str, job_name: str, args: Any, kwargs: Any) -> Any:
+    """Return arguments by name, with secrets masked; none where the code that names the secrets is gone."""
+    known = registry.tasks().get(task)
+    if known is None and (args or kwargs):
+        return _("hidden: no installed app declares this task, so nobody knows which arguments are secret")
+    values = redact(named(known, args, kwargs), secrets_of(task, job_name)) if known else {}
+    if not values:
+        return _("none")
+    pairs = ((visible(name), cut(as_text(value), 16_000, lines=True)) for name, value in values.items())
+    return format_html(
+        '<dl class="bg-arguments">{}</dl>', format_html_join("", "<dt>{}</dt><dd><pre>{}</pre></dd>", pairs)
+    )
 
 
 class ArgumentsForm(forms.Form):
     """The arguments of one run, typed by the function's signature; fields of other names are not read."""
 
-    def __init__(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None) -> None:
+    def __init__(
+        self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None
+    ) -> None:
         self.task, self.secrets = task, secrets
         self.parameters = {one.name: one for one in parameters(task)}
         self.stored = self._stored(args, kwargs)
@@ -138,10 +160,14 @@ class ArgumentsForm(forms.Form):
         if one.kind in CATCHING:
             wanted = list if one.kind is Parameter.VAR_POSITIONAL else dict
             if not isinstance(value, wanted | None):
-                raise ValidationError({one.name: _("This must be a JSON list.") if wanted is list else _("This must be a JSON object.")})
+                raise ValidationError(
+                    {one.name: _("This must be a JSON list.") if wanted is list else _("This must be a JSON object.")}
+                )
         elif one.default is not NOTHING and one.name not in self.stored and one.name not in self.changed_data:
             return NOTHING
-        elif value is None and one.default is not NOTHING and not is_optional(one.annotation) and one.default is not None:
+        elif (
+            value is None and one.default is not NOTHING and not is_optional(one.annotation) and one.default is not None
+        ):
             return NOTHING
         return restored(one.name, as_json(value), self.stored.get(one.name))
 
@@ -149,7 +175,9 @@ class ArgumentsForm(forms.Form):
 class OwnArguments:
     """The form that `@job(form=…)` brings, in the same shape as `ArgumentsForm`."""
 
-    def __new__(cls, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None) -> Any:
+    def __new__(
+        cls, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None
+    ) -> Any:
         given = task.form  # type: ignore[attr-defined]
         given = import_string(given) if isinstance(given, str) else given
         stored = named(task, args, kwargs)
@@ -180,7 +208,9 @@ CATCHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 RESERVED = {"reason", "run_after", "csrfmiddlewaretoken", "key"}
 
 
-def arguments_form(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None) -> Any:
+def arguments_form(
+    task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None
+) -> Any:
     """Return the form for a task's arguments; once valid, it has them as `positional` and `keywords`."""
     kind = OwnArguments if getattr(task, "form", None) else ArgumentsForm
     return kind(task, args, kwargs, secrets, data)
@@ -218,7 +248,11 @@ def restored(name: str, value: Any, stored: Any) -> Any:
 
 
 def is_optional(annotation: Any) -> bool:
-    return type(None) in typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else False
+    return (
+        type(None) in typing.get_args(annotation)
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        else False
+    )
 
 
 def field_for(one: Parameter, stored: Any = NOTHING) -> forms.Field:
@@ -247,8 +281,13 @@ def field_for(one: Parameter, stored: Any = NOTHING) -> forms.Field:
 
 def json_field(one: Parameter, required: bool) -> forms.Field:
     hint = "" if one.annotation is NOTHING else f" ({inspect.formatannotation(one.annotation)})"
-    form = {Parameter.VAR_POSITIONAL: _("JSON list"), Parameter.VAR_KEYWORD: _("JSON object")}.get(one.kind, _("JSON"))
-    return JSONField(required=required, widget=widgets.AdminTextareaWidget(attrs={"rows": 3}), help_text=visible(form + hint))
+    form = _("JSON list") if one.kind is Parameter.VAR_POSITIONAL else _("JSON")
+    form = _("JSON object") if one.kind is Parameter.VAR_KEYWORD else form
+    return JSONField(
+        required=required,
+        widget=widgets.AdminTextareaWidget(attrs={"rows": 3}),
+        help_text=escape(visible(form + hint)),  # Django's fieldset prints it unescaped
+    )
 
 
 def offers_of(kind: Any) -> list[tuple[str, str, Any]]:
@@ -282,7 +321,9 @@ def as_initial(field: forms.Field, value: Any) -> Any:
     if by_key is None:
         return None if value is None else value.value if isinstance(value, enum.Enum) else value
     plain = as_json(value)
-    return next((key for key, one in by_key.items() if as_json(one) == plain and type(as_json(one)) is type(plain)), None)
+    return next(
+        (key for key, one in by_key.items() if as_json(one) == plain and type(as_json(one)) is type(plain)), None
+    )
 
 
 def as_json(value: Any) -> Any:

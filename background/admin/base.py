@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -16,7 +17,6 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_deny
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     Base = admin.ModelAdmin
 else:
     Base = import_string(
-        get_settings().admin_base or ("unfold.admin.ModelAdmin" if apps.is_installed("unfold") else "django.contrib.admin.ModelAdmin")
+        get_settings().admin_base
+        or ("unfold.admin.ModelAdmin" if apps.is_installed("unfold") else "django.contrib.admin.ModelAdmin")
     )
 
 
@@ -91,21 +92,33 @@ class RoomAdmin(Base):
         if not may(request.user, f"{self.opts.model_name}.{verb}", obj):
             raise PermissionDenied
 
+    def action_checkbox(self, obj):
+        return super().action_checkbox(Shown(obj))
+
     # Addresses
 
     def get_urls(self):
         return [
-            *(self.own_url(f"<path:object_id>/{verb.name}/", verb.name, partial(self.verb_view, verb=verb)) for verb in self.verbs),
+            *(
+                self.own_url(f"<path:object_id>/{verb.name}/", verb.name, partial(self.verb_view, verb=verb))
+                for verb in self.verbs
+            ),
             *super().get_urls(),
         ]
 
     def own_url(self, route, name, view):
         # admin_view adds never_cache and CSRF protection.
-        return path(route, self.admin_site.admin_view(xframe_options_deny(view)), name=f"background_{self.opts.model_name}_{name}")
+        return path(
+            route,
+            self.admin_site.admin_view(xframe_options_deny(view)),
+            name=f"background_{self.opts.model_name}_{name}",
+        )
 
     def url(self, name, *args, model=None):
         model = model or self.opts.model_name
-        return reverse(f"admin:background_{model}_{name}", args=[quote(one) for one in args], current_app=self.admin_site.name)
+        return reverse(
+            f"admin:background_{model}_{name}", args=[quote(one) for one in args], current_app=self.admin_site.name
+        )
 
     def link(self, model, name, record_id, text, user=None):
         """Return a link to a record, or the text alone where the person may not see it."""
@@ -151,7 +164,11 @@ class RoomAdmin(Base):
 
     def note(self, request, obj, label, reason="", detail=""):
         """Leave a line in the admin's History."""
-        parts = [str(label), *([detail] if detail else []), *([_("reason: %(reason)s") % {"reason": reason}] if reason else [])]
+        parts = [
+            str(label),
+            *([detail] if detail else []),
+            *([_("reason: %(reason)s") % {"reason": reason}] if reason else []),
+        ]
         self.log_change(request, Shown(obj), visible("; ".join(parts)))
 
     def done(self, request, obj, message, level=messages.SUCCESS, to=""):
@@ -161,16 +178,17 @@ class RoomAdmin(Base):
     def ask(self, request, obj, context, template="confirm.html", status=200) -> HttpResponse:
         """Return a page with a form about one record."""
         request.current_app = self.admin_site.name
+        forms = context.get("forms", ())
         media = self.media
-        for form in context.get("forms", ()):
+        for form in forms:
             media += form.media
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": Shown(obj),
+            "has_view_permission": self.has_view_or_change_permission(request),
+            "adminforms": [AdminForm(form, [(None, {"fields": list(form.fields)})], {}) for form in forms],
             "back": self.page_of(request, obj),
-            "changelist": self.url("changelist") if self.has_view_or_change_permission(request) else "",
-            "plural": capfirst(self.opts.verbose_name_plural),
             "media": media,
             **context,
         }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
 from django.utils.translation import gettext as _
 
+from background.admin.text import typeable
 from background.jobs.policies import MAX_ARGUMENTS
 
 
@@ -22,3 +25,14 @@ class JSONField(forms.JSONField):
         except (ValueError, RecursionError) as error:
             # Numbers of more than 4,300 digits, and nesting beyond the stack.
             raise ValidationError(_("This JSON holds a number too long or is nested too deeply.")) from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput(data)
+
+    def prepare_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, InvalidJSONInput):
+            return value or ""
+        return typeable(json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None))

@@ -51,7 +51,9 @@ class RequestForm(ReasonForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["run_after"].help_text = _("Empty: now. Time zone: %(zone)s.") % {"zone": timezone.get_current_timezone_name()}
+        self.fields["run_after"].help_text = _("Empty: now. Time zone: %(zone)s.") % {
+            "zone": timezone.get_current_timezone_name()
+        }
 
     def clean_run_after(self):
         value = self.cleaned_data["run_after"]
@@ -74,7 +76,7 @@ class ResetForm(ReasonForm):
 
 def change_of(job: Job, name: str, with_arguments: bool) -> str:
     """Return a field, its value and what it becomes when it is given back."""
-    label = str(Job._meta.get_field(name).verbose_name)
+    label = str(getattr(Job._meta.get_field(name), "verbose_name", name))
     if name in ("args", "kwargs") and not with_arguments:
         return label
     return f"{label}: {shown_value(job, name, getattr(job, name))} → {declared_value(job, name)}"
@@ -95,7 +97,10 @@ def declared_value(job: Job, name: str) -> str:
 
 def zone_choices() -> list[tuple[str, str]]:
     """Return the time zones that the scheduler accepts."""
-    return [("", _("the site's (%(zone)s)") % {"zone": timezone.get_default_timezone_name()}), *((one, one) for one in _zones())]
+    return [
+        ("", _("the site's (%(zone)s)") % {"zone": timezone.get_default_timezone_name()}),
+        *((one, one) for one in _zones()),
+    ]
 
 
 def _zones() -> list[str]:
@@ -122,9 +127,17 @@ class JobForm(forms.ModelForm):
         help_text=Job._meta.get_field("schedule").help_text,
     )
     timezone = forms.ChoiceField(
-        label=gettext_lazy("Time zone"), required=False, choices=zone_choices, help_text=Job._meta.get_field("timezone").help_text
+        label=gettext_lazy("Time zone"),
+        required=False,
+        choices=zone_choices,
+        help_text=Job._meta.get_field("timezone").help_text,
     )
-    args = JSONField(label=gettext_lazy("Positional arguments"), required=False, widget=AdminTextareaWidget(attrs={"rows": 3}), help_text=gettext_lazy("JSON list."))
+    args = JSONField(
+        label=gettext_lazy("Positional arguments"),
+        required=False,
+        widget=AdminTextareaWidget(attrs={"rows": 3}),
+        help_text=gettext_lazy("JSON list."),
+    )
     kwargs = JSONField(
         label=gettext_lazy("Keyword arguments"),
         required=False,
@@ -132,7 +145,10 @@ class JobForm(forms.ModelForm):
         help_text=gettext_lazy("JSON object. Secret values are shown as “[hidden]”; leave that as it is to keep them."),
     )
     backoff = JSONField(
-        label=gettext_lazy("Backoff"), required=False, widget=AdminTextareaWidget(attrs={"rows": 2}), help_text=Job._meta.get_field("backoff").help_text
+        label=gettext_lazy("Backoff"),
+        required=False,
+        widget=AdminTextareaWidget(attrs={"rows": 2}),
+        help_text=Job._meta.get_field("backoff").help_text,
     )
 
     class Meta:
@@ -149,6 +165,8 @@ class JobForm(forms.ModelForm):
         if "task" in self.fields:
             known = [path for path in sorted(registry.tasks()) if self.user is None or may_touch(self.user, path)]
             self.fields["task"].choices = [("", "---------"), *((path, path) for path in known)]  # type: ignore[attr-defined]
+        self.initial = {**self.initial}
+        self.initial |= {name: visible(value) for name, value in self.initial.items() if isinstance(value, str)}
         shown = dict(zip(("args", "kwargs"), masked(job.task, job.name, job.args, job.kwargs), strict=True))
         self.initial |= {name: value for name, value in shown.items() if name in self.fields}
         for name in job.overrides if job.pk else ():
@@ -170,7 +188,9 @@ class JobForm(forms.ModelForm):
     def _plain(self, name: str) -> str:
         value = self.cleaned_data[name]
         if visible(value) != value:
-            raise ValidationError(_("It holds characters that cannot be seen: %(text)s"), params={"text": visible(value)})
+            raise ValidationError(
+                _("It holds characters that cannot be seen: %(text)s"), params={"text": visible(value)}
+            )
         return value
 
     def clean_task(self):

@@ -45,12 +45,26 @@ def what_runs(host: Host) -> list[str]:
     runs = ngettext("%(count)s run is being executed there", "%(count)s runs are being executed there", count)
     most = _("they may use up to %(span)s to end; what does not end is handed back and starts again elsewhere.")
     lines = [f"{runs % {'count': count}}; {most % {'span': duration(get_settings().shutdown_timeout)}}"]
-    others = [one for one in Host.objects.using(database_alias()).live().exclude(pk=host.pk).filter(parent=None) if not is_silent(one)]
+    others = [
+        one
+        for one in Host.objects.using(database_alias()).live().exclude(pk=host.pk).filter(parent=None)
+        if not is_silent(one)
+    ]
     return lines if others else [*lines, "⚠ " + _("It is the last live host: afterwards nothing runs.")]
 
 
 class HostAdmin(ReadOnlyAdmin):
-    list_display = ("name_shown", "shown_state", "version_shown", "up", "threads", "coroutines", "processes", "queues_shown", "heartbeat")
+    list_display = (
+        "name_shown",
+        "shown_state",
+        "version_shown",
+        "up",
+        "threads",
+        "coroutines",
+        "processes",
+        "queues_shown",
+        "heartbeat",
+    )
     list_display_links = ("name_shown",)
     list_filter = ("state",)
     ordering = ("-started_at",)
@@ -65,7 +79,10 @@ class HostAdmin(ReadOnlyAdmin):
     )  # fmt: skip
 
     def get_fieldsets(self, request, obj=None):
-        work = [*(["runs"] if request.user.has_perm("background.view_run") else []), *(["services_shown"] if request.user.has_perm("background.view_service") else [])]
+        work = [
+            *(["runs"] if request.user.has_perm("background.view_run") else []),
+            *(["services_shown"] if request.user.has_perm("background.view_service") else []),
+        ]
         return [
             (None, {"fields": ["name_shown", "shown_state", "heartbeat_shown", "started", "stopped", "id"]}),
             (_("Work"), {"fields": [*work, "threads", "coroutines", "processes", "queues_shown", "duties"]}),
@@ -116,7 +133,11 @@ class HostAdmin(ReadOnlyAdmin):
         if not host.works:
             return _("none")
         said = _("all") if host.queues is None else cut(", ".join(map(str, host.queues)), 200)
-        return _("%(queues)s but %(excluded)s") % {"queues": said, "excluded": cut(", ".join(host.excluded_queues), 200)} if host.excluded_queues else said
+        return (
+            _("%(queues)s but %(excluded)s") % {"queues": said, "excluded": cut(", ".join(host.excluded_queues), 200)}
+            if host.excluded_queues
+            else said
+        )
 
     @admin.display(description=gettext_lazy("Heartbeat"))
     def heartbeat_shown(self, host: Host) -> Any:
@@ -135,18 +156,32 @@ class HostAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("Duties"))
     def duties(self, host: Host) -> str:
-        found = [*([_("executes runs")] if host.works else []), *([_("looks after schedules")] if host.schedules else [])]
+        found = [
+            *([_("executes runs")] if host.works else []),
+            *([_("looks after schedules")] if host.schedules else []),
+        ]
         return ", ".join(found) or "–"
 
     @admin.display(description=gettext_lazy("Runs here"))
     def runs(self, host: Host) -> Any:
         rows = Run.objects.using(database_alias()).light().running().filter(host=host).order_by("started_at")[:SHOWN]
-        return self.listed((self.link("run", "change", run.pk, f"{cut(run, 120)}, {relative(run.started_at)}") for run in rows if run.started_at))
+        return self.listed(
+            self.link("run", "change", run.pk, f"{cut(run, 120)}, {relative(run.started_at)}")
+            for run in rows
+            if run.started_at
+        )
 
     @admin.display(description=gettext_lazy("Services"))
     def services_shown(self, host: Host) -> Any:
         rows = host.services.order_by("engine", "name")[:SHOWN]
-        return self.listed((format_html("{} {}", state(one.state, one.get_state_display()), self.link("service", "change", one.pk, cut(one, 120))) for one in rows))
+        return self.listed(
+            format_html(
+                "{} {}",
+                state(one.state, one.get_state_display()),
+                self.link("service", "change", one.pk, cut(one, 120)),
+            )
+            for one in rows
+        )
 
     def listed(self, items: Any) -> Any:
         return format_html_join("", '<div class="bg-item">{}</div>', ((item,) for item in items)) or _("none")

@@ -15,14 +15,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from background import registry
-from background.admin.arguments import named
+from background.admin.arguments import shown_arguments
 from background.admin.base import RoomAdmin, Tool, Verb
 from background.admin.forms import JobForm, ResetForm
 from background.admin.lists import QueueFilter
 from background.admin.permissions import ARGUMENTS, HIDDEN, may, may_touch
-from background.admin.redact import redact, secrets_of
 from background.admin.start import Order, new_key, start_view
-from background.admin.text import absolute, as_text, cut, duration, moment, relative, state, visible, when
+from background.admin.text import absolute, cut, duration, relative, state, visible, when
 from background.exceptions import InvalidSchedule
 from background.models import Job
 from background.scope import database_alias
@@ -59,7 +58,15 @@ def resume(job: Job, user: Any, reason: str) -> str:
 class JobAdmin(RoomAdmin):
     form = JobForm
     change_form_template = "admin/background/job/change_form.html"
-    list_display = ("shown_name", "shown_state", "shown_schedule", "next_run", "outcomes_strip", "median", "shown_queue")
+    list_display = (
+        "shown_name",
+        "shown_state",
+        "shown_schedule",
+        "next_run",
+        "outcomes_strip",
+        "median",
+        "shown_queue",
+    )
     list_filter = ("enabled", "orphaned", QueueFilter)
     search_fields = ("name__istartswith", "task__istartswith")
     search_help_text = gettext_lazy("The beginning of the job's or its task's name.")
@@ -80,7 +87,9 @@ class JobAdmin(RoomAdmin):
     # Who may
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and (obj is None or may_touch(request.user, obj.task, obj.name))
+        return super().has_change_permission(request, obj) and (
+            obj is None or may_touch(request.user, obj.task, obj.name)
+        )
 
     def has_delete_permission(self, request, obj=None):
         if not super().has_delete_permission(request, obj):
@@ -94,7 +103,7 @@ class JobAdmin(RoomAdmin):
 
     def get_form(self, request, obj=None, change=False, **kwargs):
         form = super().get_form(request, obj, change=change, **kwargs)
-        form.user = request.user
+        form.user = request.user  # type: ignore[attr-defined]  # the class is made for this request
         return form
 
     def get_fieldsets(self, request, obj=None):
@@ -104,13 +113,23 @@ class JobAdmin(RoomAdmin):
             names = ["shown_name", "shown_task", "about"]
         else:
             names = ["name", "task", *(["about"] if obj else [])]
-        timing = ["schedule", "timezone", "enabled", *(["next_times"] if obj else []), ("starts_at", "ends_at"), "jitter"]
+        timing = [
+            "schedule",
+            "timezone",
+            "enabled",
+            *(["next_times"] if obj else []),
+            ("starts_at", "ends_at"),
+            "jitter",
+        ]
         return [
             (None, {"fields": [*names, *(["shown_state", "outcomes_strip"] if obj else [])]}),
             (_("Arguments"), {"fields": self.argument_fields(request, obj)}),
             (_("Schedule"), {"fields": timing}),
             (_("When late or still running"), {"fields": ["overlap", "misfire", "misfire_grace", "misfire_limit"]}),
-            (_("Queue and limits"), {"fields": ["queue", "priority", "timeout", "max_attempts", "backoff", "concurrency"]}),
+            (
+                _("Queue and limits"),
+                {"fields": ["queue", "priority", "timeout", "max_attempts", "backoff", "concurrency"]},
+            ),
             (_("Execution and history"), {"fields": ["executor", "on_lost", "retain"]}),
         ]
 
@@ -186,7 +205,9 @@ class JobAdmin(RoomAdmin):
         if may(request.user, "job.run", obj):
             refusal = why_no_run(obj)
             # The key is part of the address, so that going back to the form and sending it again makes no second run.
-            found.insert(0, Tool(_("Run now…"), "" if refusal else f"{self.url('run', obj.pk)}?key={new_key()}", refusal))
+            found.insert(
+                0, Tool(_("Run now…"), "" if refusal else f"{self.url('run', obj.pk)}?key={new_key()}", refusal)
+            )
         if request.user.has_perm("background.view_run"):
             found.append(Tool(_("Runs"), f"{self.url('changelist', model='run')}?{urlencode({'job': obj.name})}"))
         return found
@@ -229,16 +250,16 @@ class JobAdmin(RoomAdmin):
         return state("active", _("active")) if job.schedule else state("manual", _("by hand only"))
 
     @admin.display(description=gettext_lazy("Schedule"))
-    def shown_schedule(self, job: Job) -> str:
+    def shown_schedule(self, job: Job) -> Any:
         if not job.schedule:
             return _("none")
         try:
             schedule = parse(job.schedule, job.timezone or None)
         except InvalidSchedule:
             return cut(job.schedule, 120)
-        words = describe(schedule)
-        said = cut(words if words == job.schedule else f"{words} ({job.schedule})", 160)
-        return f"{said} · {visible(schedule.timezone)}" if schedule.timezone else said
+        words = cut(describe(schedule), 160)
+        words = f"{words} · {visible(schedule.timezone)}" if schedule.timezone else words
+        return format_html('<span title="{}">{}</span>', visible(job.schedule), words)
 
     @admin.display(description=gettext_lazy("Next run"), ordering="next_run_at")
     def next_run(self, job: Job) -> Any:
@@ -251,7 +272,9 @@ class JobAdmin(RoomAdmin):
             return _("no runs yet")
         failures = sum(word == "failed" for word, _sign, _label in known)
         said = _("%(failures)d of the last %(count)d failed") % {"failures": failures, "count": len(known)}
-        cells = format_html_join("", '<span class="bg-cell bg-{}" title="{}">{}</span>', ((word, label, sign) for word, sign, label in known))
+        cells = format_html_join(
+            "", '<span class="bg-cell bg-{}" title="{}">{}</span>', ((word, label, sign) for word, sign, label in known)
+        )
         return format_html('<span class="bg-strip" role="img" aria-label="{}">{}</span>', said, cells)
 
     @admin.display(description=gettext_lazy("Median"), ordering="duration_p50")
@@ -294,30 +317,22 @@ def times_table(found: list[Occurrence]) -> SafeString:
         "",
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
         (
-            (f"{one.local:%a %Y-%m-%d %H:%M:%S} {one.local.tzname()}", absolute(one.instant_utc), relative(one.instant_utc), one.note)
+            (
+                f"{one.local:%a %Y-%m-%d %H:%M:%S} {one.local.tzname()}",
+                absolute(one.instant_utc),
+                relative(one.instant_utc),
+                one.note,
+            )
             for one in found
         ),
     )
     return format_html(
         '<table class="bg-times"><caption>{}</caption><thead><tr><th scope="col">{}</th><th scope="col">{}</th><th scope="col">{}</th>'
         '<th scope="col">{}</th></tr></thead><tbody>{}</tbody></table>',
-        _("As it is shown here, without other limits"),
+        _("If it is saved like this"),
         _("The schedule's clock"),
         _("Your time (%(zone)s)") % {"zone": timezone.get_current_timezone_name()},
         _("In"),
         _("Note"),
         rows,
     )
-
-
-def shown_arguments(task: str, job_name: str, args: Any, kwargs: Any) -> Any:
-    """Return arguments by name, with secrets masked; none where the code that names the secrets is gone."""
-    known = registry.tasks().get(task)
-    if known is None and (args or kwargs):
-        return _("hidden: no installed app declares this task, so nobody knows which arguments are secret")
-    values = redact(named(known, args, kwargs), secrets_of(task, job_name)) if known else {}
-    if not values:
-        return _("none")
-    pairs = ((visible(name), cut(as_text(value), 16_000, lines=True)) for name, value in values.items())
-    return format_html('<dl class="bg-arguments">{}</dl>', format_html_join("", "<dt>{}</dt><dd><pre>{}</pre></dd>", pairs))
-

@@ -27,7 +27,8 @@ class CappedPaginator(Paginator):
     @cached_property
     def counted(self) -> int:
         """Rows up to the cap and one more."""
-        return self.object_list.order_by()[: CAP + 1].count()
+        rows: Any = self.object_list
+        return rows.order_by()[: CAP + 1].count()
 
     @property
     def is_capped(self) -> bool:
@@ -43,9 +44,11 @@ class TextFilter(SimpleListFilter):
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
         return [("", "")]
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         others = changelist.get_filters_params()
-        rest = [(name, value) for name, values in others.items() if name != self.parameter_name for value in _listed(values)]
+        rest = [
+            (name, value) for name, values in others.items() if name != self.parameter_name for value in _listed(values)
+        ]
         yield {"name": self.parameter_name, "value": self.value() or "", "others": rest, "query": changelist.query}
 
     def value(self) -> str:
@@ -90,7 +93,15 @@ class LiveFilter(SimpleListFilter):
         live = queryset.model._meta.get_field("host").related_model.LIVE
         return queryset if self.value() == "all" else queryset.filter(host__state__in=live)
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         chosen = self.value() == "all"
-        yield {"selected": not chosen, "query_string": changelist.get_query_string(remove=[self.parameter_name]), "display": _("live hosts")}
-        yield {"selected": chosen, "query_string": changelist.get_query_string({self.parameter_name: "all"}), "display": self.lookup_choices[0][1]}
+        yield {
+            "selected": not chosen,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "display": _("live hosts"),
+        }
+        yield {
+            "selected": chosen,
+            "query_string": changelist.get_query_string({self.parameter_name: "all"}),
+            "display": self.lookup_choices[0][1],
+        }

@@ -64,4 +64,4 @@ def may(user: Any, verb: str, obj: Any = None) -> bool:
         return False
     if obj is None or verb not in OF_TASK:
         return True
-    return may_touch(user, obj.task, getattr(obj, "job_name", None) or getattr(obj, "name", ""))
+    return may_touch(user, obj.task, obj.job_name if hasattr(obj, "job_name") else obj.name)

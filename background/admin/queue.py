@@ -49,8 +49,12 @@ class QueueList(ChangeList):
             queue.waiting = sum(counted[queue.name, status] for status in WAITING)
             queue.running = counted[queue.name, Status.RUNNING]
             queue.hosts = serving(queue.name, hosts)
-        names = {name for name, _status in counted} | set(Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct())
-        self.rowless = sorted(names - set(Queue.objects.using(database_alias()).filter(name__in=names).values_list("name", flat=True)))
+        names = {name for name, _status in counted} | set(
+            Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct()
+        )
+        self.rowless = sorted(
+            names - set(Queue.objects.using(database_alias()).filter(name__in=names).values_list("name", flat=True))
+        )
 
 
 def open_runs() -> tuple[Counter[tuple[str, str]], bool]:
@@ -111,14 +115,15 @@ class QueueAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request, extra_context=None):
         response = super().changelist_view(request, extra_context)
-        changelist = getattr(response, "context_data", None) and response.context_data.get("cl")
+        context = getattr(response, "context_data", None) or {}
+        changelist = context.get("cl")
         if changelist is not None:
             offered = may(request.user, "queue.pause")
-            response.context_data["rowless"] = [
+            context["rowless"] = [
                 # Digits alone would be read as the id of another queue.
                 (visible(name), self.url("pause", name) if offered and not name.isdecimal() else "") for name in changelist.rowless[:100]
             ]  # fmt: skip
-            response.context_data["capped"] = changelist.capped
+            context["capped"] = changelist.capped
         return response
 
     def get_fieldsets(self, request, obj=None):
@@ -138,20 +143,23 @@ class QueueAdmin(ReadOnlyAdmin):
         return cut(queue.name, 100)
 
     @admin.display(description=gettext_lazy("State"))
-    def shown_state(self, queue: Queue) -> SafeString:
+    def shown_state(self, queue: Any) -> SafeString:
         if queue.paused:
-            facts = {"by": queue.paused_by or _("somebody"), "ago": relative(queue.paused_at) if queue.paused_at else ""}
+            facts = {
+                "by": queue.paused_by or _("somebody"),
+                "ago": relative(queue.paused_at) if queue.paused_at else "",
+            }
             return state("paused", _("paused by %(by)s, %(ago)s") % facts)
         if getattr(queue, "waiting", 0) and not queue.hosts:
             return state("orphaned", _("nobody serves it"))
         return state("active", _("active"))
 
     @admin.display(description=gettext_lazy("Waiting"))
-    def waiting(self, queue: Queue) -> str:
+    def waiting(self, queue: Any) -> str:
         return f"{queue.waiting:,}"
 
     @admin.display(description=gettext_lazy("Running"))
-    def running(self, queue: Queue) -> str:
+    def running(self, queue: Any) -> str:
         return f"{queue.running:,}"
 
     @admin.display(description=gettext_lazy("At once at most"), empty_value="–")
@@ -159,7 +167,7 @@ class QueueAdmin(ReadOnlyAdmin):
         return queue.concurrency
 
     @admin.display(description=gettext_lazy("Served by"), empty_value="–")
-    def served(self, queue: Queue) -> str:
+    def served(self, queue: Any) -> str:
         return cut(", ".join(host.name for host in queue.hosts), 200)
 
     @admin.display(description=gettext_lazy("Served by"), empty_value="–")
@@ -178,7 +186,12 @@ class QueueAdmin(ReadOnlyAdmin):
     def waits(self, queue: Queue) -> str:
         parts = []
         for status in Run.OPEN:
-            count = Run.objects.using(database_alias()).filter(queue=queue.name, status=status).order_by()[: CAP + 1].count()
+            count = (
+                Run.objects.using(database_alias())
+                .filter(queue=queue.name, status=status)
+                .order_by()[: CAP + 1]
+                .count()
+            )
             if count:
                 parts.append(f"{f'{CAP:,}+' if count > CAP else f'{count:,}'} {status.label}")
         return ", ".join(parts) or _("none")
@@ -187,4 +200,8 @@ class QueueAdmin(ReadOnlyAdmin):
     def oldest(self, queue: Queue) -> Any:
         rows = Run.objects.using(database_alias()).light().ready().filter(queue=queue.name, position__isnull=False)
         first = rows.order_by("position").first()
-        return format_html("{}, {}", self.link("run", "change", first.pk, f"#{first.short_id}"), moment(first.enqueued_at)) if first else "–"
+        return (
+            format_html("{}, {}", self.link("run", "change", first.pk, f"#{first.short_id}"), moment(first.enqueued_at))
+            if first
+            else "–"
+        )

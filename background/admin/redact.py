@@ -15,7 +15,9 @@ DEEPEST = 50
 
 def secrets_of(task: str, job_name: str = "") -> frozenset[str]:
     """Return the argument names that the code declares secret, in lower case."""
-    return frozenset(name.lower() for one in declarations(task, job_name) for name in getattr(one, "secret", None) or ())
+    return frozenset(
+        name.lower() for one in declarations(task, job_name) for name in getattr(one, "secret", None) or ()
+    )
 
 
 def is_secret(name: Any, secrets: Collection[str] = ()) -> bool:

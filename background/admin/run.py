@@ -18,19 +18,24 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from background import registry
+from background.admin import story
+from background.admin.arguments import shown_arguments
 from background.admin.base import ReadOnlyAdmin, RoomAdmin, Tool, Verb
-from background.admin.job import shown_arguments
 from background.admin.lists import JobFilter, QueueFilter
 from background.admin.permissions import ARGUMENTS, HIDDEN, OUTPUT, may, may_touch
-from background.admin.redact import redact, secrets_of
 from background.admin.start import Order, new_key, start_view
-from background.admin.text import absolute, as_text, between, block, cut, duration, moment, relative, state, visible, when
+from background.admin.text import (
+    cut,
+    duration,
+    moment,
+    state,
+    visible,
+    when,
+)
 from background.admin.why import why
-from background.models import Artifact, Job, Run, RunLog
+from background.models import Artifact, Job, Run
 from background.scope import database_alias
 
-LINES = 200
-LONGEST_LINE = 4096
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?charset=[\w-]+)?", re.ASCII)
 
 
@@ -60,12 +65,23 @@ class RunList(ChangeList):
     """A page of runs without their heavy columns."""
 
     def get_queryset(self, request, exclude_parameters=None):
-        return super().get_queryset(request, exclude_parameters).light()
+        rows: Any = super().get_queryset(request, exclude_parameters)
+        return rows.light()
 
 
 class RunAdmin(ReadOnlyAdmin):
     change_form_template = "admin/background/run/change_form.html"
-    list_display = ("name", "shown_state", "shown_job", "shown_trigger", "shown_queue", "shown_host", "queued", "waited", "took", "by")
+    list_display = (
+        "name",
+        "shown_state",
+        "shown_job",
+        "shown_trigger",
+        "shown_queue",
+        "shown_host",
+        "queued",
+        "waited",
+        "took",
+    )
     list_display_links = ("name",)
     list_filter = ("status", "trigger", QueueFilter, JobFilter)
     ordering = ("-enqueued_at", "-id")
@@ -126,8 +142,12 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("Trigger"))
     def shown_trigger(self, run: Run) -> str:
-        label = str(run.get_trigger_display())
-        return f"{label} {formats.date_format(timezone.localtime(run.scheduled_for), 'H:i')}" if run.scheduled_for else label
+        parts = [str(run.get_trigger_display())]
+        if run.scheduled_for:
+            parts.append(formats.date_format(timezone.localtime(run.scheduled_for), "H:i"))
+        if run.triggered_by_name:
+            parts.append(_("by %(name)s") % {"name": cut(run.triggered_by_name, 60)})
+        return " ".join(parts)
 
     @admin.display(description=gettext_lazy("Queue"))
     def shown_queue(self, run: Run) -> str:
@@ -143,15 +163,11 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("Waited"))
     def waited(self, run: Run) -> str:
-        return duration(waited(run))
+        return duration(story.waited(run))
 
     @admin.display(description=gettext_lazy("Took"))
     def took(self, run: Run) -> str:
-        return duration(took(run))
-
-    @admin.display(description=gettext_lazy("By"), empty_value="–")
-    def by(self, run: Run) -> str:
-        return cut(run.triggered_by_name, 60)
+        return duration(story.took(run))
 
     # The detail
 
@@ -169,24 +185,25 @@ class RunAdmin(ReadOnlyAdmin):
         output = user.has_perm(OUTPUT)
         found = {
             "state": state(run.status, run.get_status_display()),
-            "subtitle_line": headline(run),
+            "subtitle_line": story.headline(run),
             "reason_line": visible(run.end_reason or (run.error_summary.partition("\n")[0] if run.errors else "")),
             "why": why(run),
-            "progress": progress(run),
+            "progress": story.progress(run),
             "facts": self.facts(user, run),
-            "timeline": timeline(run),
-            "attempts": [attempt(one, output) for one in run.errors],
+            "timeline": story.timeline(run),
+            "attempts": [story.attempt(one, output) for one in run.errors],
             "output_hidden": "" if output else HIDDEN[OUTPUT],
             "arguments": HIDDEN[ARGUMENTS],
             "result": HIDDEN[ARGUMENTS],
         }
         if user.has_perm(ARGUMENTS):
             found["arguments"] = shown_arguments(run.task, run.job_name, run.args, run.kwargs)
-            found["result"] = shown_result(run)
+            found["result"] = story.shown_result(run)
         if output:
-            found |= log_of(run)
+            found |= story.log_of(run)
             found["artifacts"] = [
-                (self.url("artifact", run.pk, one.pk), cut(one.name, 200), visible(one.content_type), one.size) for one in run.artifacts.all()
+                (self.url("artifact", run.pk, one.pk), cut(one.name, 200), visible(one.content_type), one.size)
+                for one in run.artifacts.all()
             ]
         return found
 
@@ -208,8 +225,14 @@ class RunAdmin(ReadOnlyAdmin):
             (_("Timeout"), duration(run.timeout) if run.timeout else ""),
             (_("Lost"), _("%(count)d times its host disappeared") % {"count": run.lost} if run.lost else ""),
             (_("About"), visible(run.subject)),
-            (_("Rerun of"), self.link("run", "change", run.rerun_of_id, f"#{str(run.rerun_of_id)[-8:]}") if run.rerun_of_id else ""),
-            *((_("Run again as"), self.link("run", "change", one.pk, f"#{one.short_id} ({one.get_status_display()})")) for one in reruns),
+            (
+                _("Rerun of"),
+                self.link("run", "change", run.rerun_of_id, f"#{str(run.rerun_of_id)[-8:]}") if run.rerun_of_id else "",
+            ),
+            *(
+                (_("Run again as"), self.link("run", "change", one.pk, f"#{one.short_id} ({one.get_status_display()})"))
+                for one in reruns
+            ),
             (_("Cancel asked by"), visible(run.cancel_requested_by) if run.cancel_requested_at else ""),
             (_("Error fingerprint"), visible(run.fingerprint)),
             (_("Id"), str(run.id)),
@@ -220,7 +243,9 @@ class RunAdmin(ReadOnlyAdmin):
         found = super().tools(request, obj)
         if may(request.user, "run.again", obj):
             refusal = why_not_again(obj)
-            found.insert(0, Tool(_("Run again…"), "" if refusal else f"{self.url('again', obj.pk)}?key={new_key()}", refusal))
+            found.insert(
+                0, Tool(_("Run again…"), "" if refusal else f"{self.url('again', obj.pk)}?key={new_key()}", refusal)
+            )
         if obj.job_id and request.user.has_perm("background.view_job"):
             found.append(Tool(_("Job"), self.url("change", obj.job_id, model="job")))
         return found
@@ -245,10 +270,10 @@ class RunAdmin(ReadOnlyAdmin):
 
     def artifact_view(self, request, object_id, number):
         """Send a file of the run as a download; never as a page."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
         if not (self.has_view_permission(request) and request.user.has_perm(OUTPUT)):
             raise PermissionDenied
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
         run = self.find(request, object_id)
         artifact = Artifact.objects.using(database_alias()).filter(run=run, pk=number).first()
         try:
@@ -262,95 +287,3 @@ class RunAdmin(ReadOnlyAdmin):
         response["X-Content-Type-Options"] = "nosniff"
         response["Content-Security-Policy"] = "default-src 'none'; sandbox"
         return response
-
-
-def headline(run: Run) -> str:
-    """Return job, attempt and what comes next, in one line."""
-    parts = [cut(run.job_name or run.task, 120)]
-    if run.attempt:
-        parts.append(_("attempt %(attempt)d of %(most)d") % {"attempt": run.attempt, "most": run.max_attempts})
-    if run.errors and run.status == Run.Status.SCHEDULED and run.run_after:
-        parts.append(_("next attempt at %(at)s") % {"at": absolute(run.run_after)})
-    if run.cancel_requested_at and run.is_open:
-        parts.append(_("asked to stop"))
-    return " · ".join(parts)
-
-
-def due(run: Run) -> Any:
-    return max(run.enqueued_at, run.run_after) if run.run_after else run.enqueued_at
-
-
-def waited(run: Run) -> float | None:
-    """Return the seconds from when the run could start until it did, or until now."""
-    if run.started_at:
-        return between(due(run), run.started_at)
-    return between(due(run), timezone.now()) if run.is_open and due(run) < timezone.now() else None
-
-
-def took(run: Run) -> float | None:
-    if run.status == Run.Status.RUNNING:
-        return between(run.started_at, timezone.now())
-    return run.duration
-
-
-def timeline(run: Run) -> list[tuple[Any, Any, str]]:
-    """Return (what, when, how long it lasted) of the latest attempt."""
-    steps: list[tuple[Any, Any, str]] = [(_("queued"), moment(run.enqueued_at), "")]
-    if run.run_after and run.run_after > run.enqueued_at:
-        steps.append((_("due"), moment(run.run_after), duration(between(run.enqueued_at, run.run_after))))
-    if run.started_at:
-        steps.append((_("started"), moment(run.started_at), _("waited %(span)s") % {"span": duration(waited(run))}))
-    if run.finished_at:
-        steps.append((run.get_status_display(), moment(run.finished_at), _("took %(span)s") % {"span": duration(took(run))} if run.started_at else ""))
-    elif run.status == Run.Status.RUNNING:
-        steps.append((_("running"), _("now"), _("for %(span)s") % {"span": duration(took(run))}))
-    return steps
-
-
-def progress(run: Run) -> dict[str, Any] | None:
-    if run.progress_done is None:
-        return None
-    # As text: a localised number is none to a browser.
-    bar = {"value": f"{run.progress_done:.6g}", "max": f"{run.progress_total:.6g}"} if run.progress_total else None
-    done = formats.number_format(round(run.progress_done, 2))
-    of = _("%(done)s of %(total)s") % {"done": done, "total": formats.number_format(round(run.progress_total, 2))} if run.progress_total else done
-    return {"bar": bar, "text": of, "message": visible(run.progress_message)}
-
-
-def attempt(error: dict[str, Any], output: bool) -> dict[str, Any]:
-    """Return one failed attempt as the page shows it; without the permission for output only type and first line."""
-    message = str(error.get("message", ""))
-    at = timezone.datetime.fromisoformat(error["at"]) if error.get("at") else None
-    return {
-        "number": error.get("attempt"),
-        "at": f"{absolute(at)} ({relative(at)})" if at and at.tzinfo else "",
-        "host": visible(error.get("host") or ""),
-        "type": visible(error.get("type", "")),
-        "message": visible(message, lines=True) if output else cut(message.partition("\n")[0], 200),
-        "traceback": visible(error.get("traceback") or "", lines=True) if output else "",
-    }
-
-
-def shown_result(run: Run) -> Any:
-    if run.status != Run.Status.SUCCEEDED or run.result is None:
-        return _("none")
-    if run.task not in registry.tasks() and isinstance(run.result, (dict, list)):
-        return _("hidden: no installed app declares this task, so nobody knows what in it is secret")
-    return block(as_text(redact(run.result, secrets_of(run.task, run.job_name))))
-
-
-def log_of(run: Run) -> dict[str, Any]:
-    """Return the newest log lines, oldest first."""
-    rows = RunLog.objects.using(database_alias()).filter(run=run).order_by("-sequence")[: LINES + 1]
-    newest = list(rows)
-    lines = [
-        {
-            "at": formats.date_format(timezone.localtime(one.created_at), "H:i:s"),
-            "level": visible(one.level),
-            "mark": one.level.lower() if one.level in ("WARNING", "ERROR", "CRITICAL") else "info",
-            "text": cut(one.message, LONGEST_LINE, lines=True),
-        }
-        for one in reversed(newest[:LINES])
-    ]
-    note = _("Only the last %(count)d lines are shown.") % {"count": LINES} if len(newest) > LINES else ""
-    return {"log": lines, "log_note": note, "log_dropped": run.log_lines_dropped}

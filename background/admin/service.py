@@ -57,7 +57,16 @@ def verb(name: str, label: Any, effect: Any, opposite: bool = False) -> Verb:
 
 
 class ServiceAdmin(ReadOnlyAdmin):
-    list_display = ("name_shown", "shown_state", "shown_host", "since_shown", "restarts", "last_sign", "next_shown", "last_error")
+    list_display = (
+        "name_shown",
+        "shown_state",
+        "shown_host",
+        "since_shown",
+        "restarts",
+        "last_sign",
+        "next_shown",
+        "last_error",
+    )
     list_display_links = ("name_shown",)
     list_filter = ("state", LiveFilter, "engine")
     list_select_related = ("host",)
@@ -67,7 +76,7 @@ class ServiceAdmin(ReadOnlyAdmin):
     search_help_text = gettext_lazy("The beginning of the service's name.")
     verbs = (
         verb("start", gettext_lazy("Start"), gettext_lazy("Its host starts it within two seconds."), opposite=True),
-        verb("stop", gettext_lazy("Stop"), gettext_lazy("Its host asks it to stop. It stays stopped until it is started here or the host starts anew."), opposite=True),
+        verb("stop", gettext_lazy("Stop"), gettext_lazy("It stops, until it is started here or its host starts anew."), opposite=True),
         verb("restart", gettext_lazy("Restart"), gettext_lazy("Its host stops it and starts it again within a few seconds.")),
         verb("tick", gettext_lazy("Tick now"), gettext_lazy("It ticks once now; its schedule is not changed."), opposite=True),
     )  # fmt: skip

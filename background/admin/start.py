@@ -11,8 +11,9 @@ from django.db import transaction
 from django.http import HttpResponseNotAllowed
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from background import registry
 from background.admin.arguments import arguments_form
@@ -25,6 +26,11 @@ from background.exceptions import BackgroundError, TaskNotFound
 from background.models import Job, Run
 from background.queue.enqueue import enqueue
 from background.scope import database_alias
+
+TWICE = gettext_lazy("This form had made run %(run)s already; no second one was made.")
+UNIQUE = gettext_lazy("Run %(run)s with the same unique key is open; no second one was made.")
+KEPT = gettext_lazy("It gets the stored arguments; to see and change them needs “Can view run arguments and results”.")
+SURPLUS = gettext_lazy("The function does not take these stored arguments any more: %(names)s.")
 
 
 @dataclass(frozen=True)
@@ -58,18 +64,17 @@ def start_view(admin: Any, request: Any, obj: Any, order: Order, refusal: str) -
     if request.method == "POST":
         existing = _made_before(request, obj, key)
         if existing:
-            return _arrive(admin, request, obj, existing, _("This form had made run %(run)s already; no second one was made."), messages.WARNING)
-        if all([form.is_valid() for form in forms]):
-            answer = _start(admin, request, obj, order, forms, key)
-            if answer is not None:
-                return answer
+            return _arrive(admin, request, obj, existing, TWICE, messages.WARNING)
+        valid = [form.is_valid() for form in forms]  # each, so that all errors are shown at once
+        if all(valid) and (answer := _start(admin, request, obj, order, forms, key)):
+            return answer
     context = {
         "title": _("%(verb)s: %(what)s") % {"verb": order.label, "what": visible(obj)},
         "lines": _verdict(request, order, forms),
         "refusal": refusal,
         "forms": forms,
         "button": order.label,
-        "action": f"?key={key or new_key()}",
+        "action": f"?{urlencode({'key': key or new_key()})}",
     }
     return admin.ask(request, obj, context)
 
@@ -90,8 +95,11 @@ def _declared(order: Order) -> Any:
 
 
 def _request_key(request: Any, obj: Any, key: str) -> str | None:
+    if not key:
+        return None
     # Bound to person and record: a key out of someone else's address means nothing here.
-    return salted_hmac("background.request_key", f"{request.user.pk}:{obj._meta.label}:{obj.pk}:{key}").hexdigest() if key else None
+    value = f"{request.user.pk}:{obj._meta.label}:{obj.pk}:{key}"
+    return salted_hmac("background.request_key", value, algorithm="sha256").hexdigest()
 
 
 def _made_before(request: Any, obj: Any, key: str) -> Run | None:
@@ -118,12 +126,19 @@ def _start(admin: Any, request: Any, obj: Any, order: Order, forms: list[Any], k
         forms[0].add_error(None, visible(error))
         return None
     if not made:
-        return _arrive(admin, request, obj, run, _("Run %(run)s with the same unique key is open; no second one was made."), messages.WARNING)
+        return _arrive(
+            admin,
+            request,
+            obj,
+            run,
+            UNIQUE,
+            messages.WARNING,
+        )
     said = _("Run %(run)s is scheduled.") if run.status == Run.Status.SCHEDULED else _("Run %(run)s is queued.")
     return _arrive(admin, request, obj, run, said)
 
 
-def _arrive(admin: Any, request: Any, obj: Any, run: Run, said: str, level: int = messages.SUCCESS) -> Any:
+def _arrive(admin: Any, request: Any, obj: Any, run: Run, said: Any, level: int = messages.SUCCESS) -> Any:
     to = admin.url("change", run.pk, model="run") if request.user.has_perm("background.view_run") else ""
     return admin.done(request, obj, said % {"run": f"#{run.short_id}"}, level, to)
 
@@ -132,13 +147,18 @@ def _verdict(request: Any, order: Order, forms: list[Any]) -> list[Any]:
     """Return sentences about what a click will lead to."""
     hosts, ahead = serving(order.queue), waiting(order.queue)
     name = visible(order.queue)
+    lines: list[Any]
     if hosts:
-        served = ngettext("Queue “%(queue)s” is served by %(count)d live host", "Queue “%(queue)s” is served by %(count)d live hosts", len(hosts))
+        served = ngettext(
+            "Queue “%(queue)s” is served by %(count)d live host",
+            "Queue “%(queue)s” is served by %(count)d live hosts",
+            len(hosts),
+        )
         lines = [f"{served % {'queue': name, 'count': len(hosts)}}; {_('%(ahead)s waiting ahead.') % {'ahead': ahead}}"]
     else:
         lines = ["⚠ " + _("No live host serves queue “%(queue)s”: the run will wait until one does.") % {"queue": name}]
     if len(forms) == 1:
-        lines.append(_("It gets the stored arguments; to see and change them needs “Can view run arguments and results”."))
+        lines.append(KEPT)
     elif forms and forms[0].ignored:
-        lines.append("⚠ " + _("The function does not take these stored arguments any more: %(names)s.") % {"names": visible(", ".join(forms[0].ignored))})
+        lines.append("⚠ " + SURPLUS % {"names": visible(", ".join(forms[0].ignored))})
     return lines

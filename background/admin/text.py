@@ -22,7 +22,7 @@ _LINES = "\n\t"
 
 ICONS = {
     "scheduled": "◷", "ready": "◔", "blocked": "◫", "running": "▶", "succeeded": "✔", "failed": "✖", "cancelled": "⊘",
-    "active": "✔", "paused": "⏸", "orphaned": "⚠", "manual": "○", "off": "⏸", "starting": "◌", "backoff": "↻", "standby": "◇",
+    "active": "✔", "paused": "‖", "orphaned": "⚠", "manual": "○", "off": "‖", "starting": "◌", "backoff": "↻", "standby": "◇",
     "stopping": "◌", "stopped": "■", "lost": "✖", "silent": "⚠", "unhealthy": "⚠", "missed": "▯", "overlap": "▯",
 }  # fmt: skip
 
@@ -37,6 +37,11 @@ def _escape(letter: str) -> str:
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(letter) or (
         f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     )
+
+
+def typeable(text: str) -> str:
+    """Return JSON text in which every character can be seen, and which means the same."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def cut(text: Any, most: int, lines: bool = False) -> str:
@@ -82,7 +87,21 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return _("%(hours)d h %(minutes)02d min") % {"hours": whole // 3600, "minutes": whole % 3600 // 60}
     days = whole // 86400
-    return ngettext("%(days)d day %(hours)d h", "%(days)d days %(hours)d h", days) % {"days": days, "hours": whole % 86400 // 3600}
+    return ngettext("%(days)d day %(hours)d h", "%(days)d days %(hours)d h", days) % {
+        "days": days,
+        "hours": whole % 86400 // 3600,
+    }
+
+
+def rough(seconds: float) -> str:
+    """Return a span by its largest unit."""
+    if seconds < 60:
+        return duration(seconds)
+    if seconds < 3600:
+        return _("%(minutes)d min") % {"minutes": seconds // 60}
+    if seconds < 2 * 86400:
+        return _("%(hours)d h") % {"hours": seconds // 3600}
+    return _("%(days)d days") % {"days": seconds // 86400}
 
 
 def between(start: datetime | None, stop: datetime | None) -> float | None:
@@ -93,7 +112,7 @@ def between(start: datetime | None, stop: datetime | None) -> float | None:
 def relative(instant: datetime, now: datetime | None = None) -> str:
     """Return how long ago, or in how long."""
     seconds = (instant - (now or timezone.now())).total_seconds()
-    span = duration(abs(seconds))
+    span = rough(abs(seconds))
     return _("in %(span)s") % {"span": span} if seconds > 0 else _("%(span)s ago") % {"span": span}
 
 
@@ -107,14 +126,21 @@ def when(instant: datetime | None) -> SafeString | str:
     """Return an instant for a list: relative, with the absolute time at hand."""
     if instant is None:
         return "–"
-    return format_html('<time datetime="{}" title="{}">{}</time>', instant.isoformat(), absolute(instant), relative(instant))
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', instant.isoformat(), absolute(instant), relative(instant)
+    )
 
 
 def moment(instant: datetime | None) -> SafeString | str:
     """Return an instant for a detail page: absolute and relative."""
     if instant is None:
         return "–"
-    return format_html('<time datetime="{}">{}</time> <span class="bg-quiet">({})</span>', instant.isoformat(), absolute(instant), relative(instant))
+    return format_html(
+        '<time datetime="{}">{}</time> <span class="bg-quiet">({})</span>',
+        instant.isoformat(),
+        absolute(instant),
+        relative(instant),
+    )
 
 
 def block(text: str) -> SafeString | str:
@@ -133,4 +159,3 @@ class Shown:
 
     def __str__(self) -> str:
         return cut(self._record, 200)
-

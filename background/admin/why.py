@@ -53,7 +53,7 @@ def why(run: Run) -> str:
 
 
 def _why_silent(run: Run) -> str:
-    host = Host.objects.using(database_alias()).filter(pk=run.host_id).first()
+    host = Host.objects.using(database_alias()).filter(pk=run.host_id).first() if run.host_id else None
     if host is None or not (is_silent(host) or not host.is_live):
         return ""
     at = host.heartbeat_at + timedelta(seconds=get_settings().host_timeout)
@@ -66,7 +66,11 @@ def _why_paused(run: Run) -> str:
     queue = Queue.objects.using(database_alias()).filter(name=run.queue, paused=True).first()
     if queue is None:
         return ""
-    facts: dict[str, Any] = {"queue": visible(queue), "by": visible(queue.paused_by), "ago": relative(queue.paused_at) if queue.paused_at else ""}
+    facts: dict[str, Any] = {
+        "queue": visible(queue),
+        "by": visible(queue.paused_by),
+        "ago": relative(queue.paused_at) if queue.paused_at else "",
+    }
     if queue.paused_by and queue.paused_at:
         return _("Queue “%(queue)s” was paused by %(by)s %(ago)s.") % facts
     return _("Queue “%(queue)s” is paused.") % facts
@@ -85,7 +89,10 @@ def _why_blocked(run: Run) -> str:
     ids = ", ".join(f"#{str(id)[-8:]}" for id in others.values_list("id", flat=True)[:3])
     if not ids:
         return _("It waits for a concurrency slot, which is free by now.")
-    return _("It waits for a concurrency slot; at most %(limit)s may run at once, now %(runs)s.") % {"limit": run.concurrency, "runs": ids}
+    return _("It waits for a concurrency slot; at most %(limit)s may run at once, now %(runs)s.") % {
+        "limit": run.concurrency,
+        "runs": ids,
+    }
 
 
 def _why_unserved(run: Run) -> str:
@@ -93,7 +100,10 @@ def _why_unserved(run: Run) -> str:
     if not hosts:
         return _("No live host serves queue “%(queue)s”.") % {"queue": visible(run.queue)}
     if all(host.tasks and run.task not in host.tasks for host in hosts):
-        return _("No live host of queue “%(queue)s” knows the task %(task)s.") % {"queue": visible(run.queue), "task": visible(run.task)}
+        return _("No live host of queue “%(queue)s” knows the task %(task)s.") % {
+            "queue": visible(run.queue),
+            "task": visible(run.task),
+        }
     return ""
 
 
@@ -102,7 +112,10 @@ def _why_behind(run: Run) -> str:
     if queue is not None and queue.concurrency is not None:
         busy = Run.objects.using(database_alias()).running().filter(queue=run.queue)[: queue.concurrency].count()
         if busy >= queue.concurrency:
-            return _("Queue “%(queue)s” runs at most %(limit)d at once, and so many are running.") % {"queue": visible(queue), "limit": queue.concurrency}
+            return _("Queue “%(queue)s” runs at most %(limit)d at once, and so many are running.") % {
+                "queue": visible(queue),
+                "limit": queue.concurrency,
+            }
     if run.position is None:
         return _("It is due and becomes ready in a moment.")
     return _("It waits for a free slot: %(ahead)s ahead of it.") % {"ahead": waiting(run.queue, run.position)}

@@ -161,7 +161,9 @@ def test_missing_migrations_refuse_the_start_unless_they_are_to_be_applied(tmp_p
     assert "migrations are not applied" in done.stderr
     assert Traceback not in done.stderr
 
-    done = manage("runbackground", *QUICK, "--drain", "--migrate", DATABASE_URL=database, BACKGROUND_TEST_DATABASE="as given")
+    done = manage(
+        "runbackground", *QUICK, "--drain", "--migrate", DATABASE_URL=database, BACKGROUND_TEST_DATABASE="as given"
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -192,7 +194,9 @@ def test_worker_processes_end_when_their_parent_is_killed():
 def test_changed_code_restarts_the_host(tmp_path):
     module = tmp_path / "watched_module.py"
     module.write_text("VALUE = 1\n")
-    with Process("runbackground", "--no-services", "--reload", PYTHONPATH=str(tmp_path), BACKGROUND_TEST_IMPORT="watched_module") as host:
+    with Process(
+        "runbackground", "--no-services", "--reload", PYTHONPATH=str(tmp_path), BACKGROUND_TEST_IMPORT="watched_module"
+    ) as host:
         host.wait_for_line(STARTED)
         first = Host.objects.get()
         stat = module.stat()

@@ -176,7 +176,9 @@ def check_queues(options: dict[str, Any]) -> None:
     for name in asked:
         if name not in known:
             raise QueueNotFound(
-                _("No queue is named %(name)r; known are: %(known)s. List it in TASKS' QUEUES if runs for it will come.")
+                _(
+                    "No queue is named %(name)r; known are: %(known)s. List it in TASKS' QUEUES if runs for it will come."
+                )
                 % {"name": name, "known": ", ".join(sorted(known))}
             )
 

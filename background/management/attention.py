@@ -1,0 +1,67 @@
+"""Own the list of what needs a person's attention."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import Min
+from django.utils.translation import gettext as _
+
+from background.conf import get_settings
+from background.dialects import dialect
+from background.models import Host, Job, Queue, Run, Service
+from background.queue.pause import queue_names
+from background.scope import database_alias
+
+# Minutes that a run may wait in a served queue before a person should know.
+LONG_WAIT = timedelta(minutes=10)
+
+
+def live_hosts(now: datetime) -> list[Host]:
+    """Return the hosts that gave a sign of life within HOST_TIMEOUT. Blocks for one query."""
+    since = now - timedelta(seconds=get_settings().host_timeout)
+    return list(Host.objects.using(database_alias()).live().filter(heartbeat_at__gte=since).order_by("name"))
+
+
+def attention(now: datetime | None = None) -> list[str]:
+    """Return a sentence for each thing that needs attention, the worst first. Blocks for a few queries."""
+    alias = database_alias()
+    now = now or dialect().now()
+    hosts = live_hosts(now)
+    found = [] if hosts else [_("No live host: start one with `python manage.py runbackground`.")]
+    for host in Host.objects.using(alias).live().exclude(id__in=[one.id for one in hosts]):
+        found.append(
+            _("Host %(name)s is silent since %(at)s.")
+            % {"name": host.name, "at": host.heartbeat_at.isoformat(timespec="seconds")}
+        )
+    rows = Service.objects.using(alias).filter(host__in=hosts).order_by("name")
+    for service in rows:
+        if service.state in (Service.State.FAILED, Service.State.BACKOFF) or not service.healthy:
+            last = service.error.strip().rpartition("\n")[2] or _("misses its watchdog")
+            found.append(
+                _("Service %(name)s is %(state)s: %(error)s")
+                % {"name": service.name, "state": service.state, "error": last[:200]}
+            )
+    paused = set(Queue.objects.using(alias).filter(paused=True).values_list("name", flat=True))
+    for name in queue_names():
+        ready = Run.objects.using(alias).ready().filter(queue=name, position__isnull=False)
+        oldest = ready.aggregate(oldest=Min("enqueued_at"))["oldest"]
+        if oldest is None or name in paused:
+            continue
+        if hosts and not any(host.serves(name) or has_workers(host, hosts, name) for host in hosts):
+            found.append(_("Queue %(name)s has runs waiting and no live host serves it.") % {"name": name})
+        elif now - oldest > LONG_WAIT:
+            found.append(
+                _("Queue %(name)s: the oldest run waits since %(at)s.")
+                % {"name": name, "at": oldest.isoformat(timespec="seconds")}
+            )
+    for job in Job.objects.using(alias).exclude(schedule_error=""):
+        found.append(_("Job %(name)s cannot be scheduled: %(error)s") % {"name": job.name, "error": job.schedule_error})
+    for job in Job.objects.using(alias).filter(outcomes__endswith="fff"):
+        found.append(_("Job %(name)s failed three times in a row.") % {"name": job.name})
+    return found
+
+
+def has_workers(host: Host, hosts: list[Host], queue: str) -> bool:
+    """Tell whether a worker process of this host serves the queue."""
+    return any(child.parent_id == host.id and child.serves(queue) for child in hosts)
