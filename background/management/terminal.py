@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
+INDENT = " " * 11
 MARKS = {"DEBUG": "·", "INFO": "●", "WARNING": "▲", "ERROR": "✖", "CRITICAL": "✖"}
 
 
@@ -42,20 +43,16 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone(timezone.get_default_timezone())
-        room = record.name.removeprefix("background.") if record.name.startswith("background.") else record.name
-        message = plain(record.getMessage()).replace("\n", "\n           ")
-        mark = MARKS.get(record.levelname, "●")
-        line = (
-            f"{at:%H:%M:%S} {mark} {message}"
-            if record.name.startswith("background.")
-            else f"{at:%H:%M:%S} {mark} {room}: {message}"
-        )
+        room = "" if record.name.startswith("background.") else f"{record.name}: "
+        message = room + plain(record.getMessage()).replace("\n", "\n" + INDENT)
         if record.exc_info:
-            line += "\n" + "\n".join(
-                f"           {one}" for one in plain(self.formatException(record.exc_info)).splitlines()
-            )
-        colour = COLOURS.get(record.levelname)
-        return f"\x1b[{colour}m{line}\x1b[0m" if self._colour and colour else line
+            message += "".join(f"\n{INDENT}{one}" for one in plain(self.formatException(record.exc_info)).splitlines())
+        mark = MARKS.get(record.levelname, "●")
+        if not self._colour:
+            return f"{at:%H:%M:%S} {mark} {message}"
+        colour = COLOURS.get(record.levelname, "32")
+        body = message if record.levelno == logging.INFO else f"\x1b[{colour}m{message}\x1b[0m"
+        return f"\x1b[2m{at:%H:%M:%S}\x1b[0m \x1b[{colour}m{mark}\x1b[0m {body}"
 
 
 def configure_logging(stream: TextIO | None = None, verbosity: int = 1) -> None:
