@@ -13,10 +13,10 @@ class BackgroundConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # Imported here: these rooms need the models, which are there only now.
-        from background import catalog, checks, registry  # noqa: F401
-        from background.models.verbs import VERBS
-        from background.queue import cancel, enqueue
+        # These rooms need the models, which are there only now.
+        from background import catalog, checks, registry  # noqa: F401, PLC0415
+        from background.models.verbs import VERBS  # noqa: PLC0415
+        from background.queue import cancel, enqueue  # noqa: PLC0415
 
         VERBS.update(
             cancel=cancel.cancel,
@@ -31,8 +31,8 @@ class BackgroundConfig(AppConfig):
 
 def _write_jobs(using: str, **kwargs: Any) -> None:
     """Let the declared jobs be seen in the admin as soon as the tables exist."""
-    from background import catalog
-    from background.scope import database_alias
+    from background import catalog  # noqa: PLC0415 - needs the models
+    from background.scope import database_alias  # noqa: PLC0415
 
     if using == database_alias():
         catalog.sync()

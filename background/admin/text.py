@@ -64,11 +64,13 @@ def as_text(value: Any) -> str:
 
 def state(word: str, label: Any = "") -> SafeString:
     """Return a state as icon and word: never by colour alone."""
+    shown = visible(label or word)
     return format_html(
-        '<span class="bg-state bg-{}"><span class="bg-icon" aria-hidden="true">{}</span> {}</span>',
+        '<span class="bg-state bg-{} bg-{}"><span class="bg-icon" aria-hidden="true">{}</span> {}</span>',
         word if word in ICONS else "unknown",
+        "short" if len(shown) <= 16 else "long",
         ICONS.get(word, "•"),
-        visible(label or word),
+        shown,
     )
 
 

@@ -118,4 +118,7 @@ def _why_behind(run: Run) -> str:
             }
     if run.position is None:
         return _("It is due and becomes ready in a moment.")
-    return _("It waits for a free slot: %(ahead)s ahead of it.") % {"ahead": waiting(run.queue, run.position)}
+    ahead = waiting(run.queue, run.position)
+    if ahead == "0":
+        return _("It is the next of its queue; it starts as soon as a host has a free slot.")
+    return _("It waits for a free slot: %(ahead)s ahead of it.") % {"ahead": ahead}

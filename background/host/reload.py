@@ -47,22 +47,25 @@ class Reloader(EngineService):
 def supervise(arguments: Sequence[str]) -> int:
     """Run the host in a child process, again and again while it ends because of changed code; returns its exit code. Blocks."""
     while True:
-        process = subprocess.Popen([*command_line(), *arguments, "--reloaded"])
-        forward = [
-            (number, signal.signal(number, lambda got, _: process.send_signal(got))) for number in (signal.SIGTERM,)
-        ]
-        # Ctrl-C goes to the whole group of the terminal: the child hears it by itself.
-        forward.append((signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN)))
-        try:
-            code = process.wait()
-        finally:
-            for number, handler in forward:
-                signal.signal(number, handler)
+        code = run_child([*command_line(), *arguments, "--reloaded"])
         if code == CHANGED:
             continue
         if code == 1 and wait_for_change():
             continue
         return code if code >= 0 else 128 - code
+
+
+def run_child(command: Sequence[str]) -> int:
+    """Run a process to its end and return its exit code; SIGTERM is passed on to it. Blocks."""
+    process = subprocess.Popen(command)
+    terminate = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
+    # Ctrl-C goes to the whole group of the terminal: the child hears it by itself.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def wait_for_change() -> bool:

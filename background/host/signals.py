@@ -17,10 +17,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def handling(stop: Callable[[str], object]) -> Iterator[None]:
+def handling(stop: Callable[[str], object], supervised: bool = False) -> Iterator[None]:
     """Have SIGTERM and SIGINT call `stop` once; the second one ends the process at once (128 + signal).
 
-    Only in the main thread; elsewhere nothing is changed.
+    A process that is `supervised` may get SIGTERM twice for one wish, from its parent and from systemd, which tells the
+    whole group: there it never counts as the second. Only in the main thread; elsewhere nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -28,7 +29,7 @@ def handling(stop: Callable[[str], object]) -> Iterator[None]:
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received:
+        if received and not (supervised and number == signal.SIGTERM):
             os.write(2, b"second signal: exit at once\n")
             os._exit(128 + number)
         received.append(number)

@@ -21,10 +21,10 @@ COUNTED = 10_000
 class Listing(NamedTuple):
     """One list: its heads, and how a row of it is shown."""
 
-    title: str
-    heads: tuple[str, ...]
+    title: Any
+    heads: tuple[Any, ...]
     row: Callable[[Any], tuple[Any, ...]]
-    empty: str
+    empty: Any
 
 
 def objects(model: type[Model], rows: QuerySet[Any] | list[Any], *without: str) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def status() -> dict[str, Any]:
     }
 
 
-def state_of(job: Job) -> str:
+def state_of(job: Job) -> Any:
     if job.orphaned:
         return _("orphaned")
     if job.schedule_error:

@@ -9,17 +9,31 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+
+try:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    RICH = True
+except ImportError:  # an extra: plain columns do without
+    RICH = False
+
+
+class Writer(Protocol):
+    def write(self, msg: str = ..., /) -> Any: ...
+
 
 COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
 INDENT = " " * 11
 MARKS = {"DEBUG": "·", "INFO": "●", "WARNING": "▲", "ERROR": "✖", "CRITICAL": "✖"}
 
 
-def wants_colour(stream: TextIO) -> bool:
+def wants_colour(stream: Any) -> bool:
     """Tell whether to write colours to this stream: to a terminal, unless NO_COLOR is set (no-color.org)."""
     return hasattr(stream, "isatty") and stream.isatty() and not os.environ.get("NO_COLOR")
 
@@ -79,40 +93,27 @@ def banner(lines: Iterable[tuple[str, str]], stream: TextIO | None = None) -> No
     stream.flush()
 
 
-def table(out: TextIO, title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
+def table(out: Writer, title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
     """Write a table: by rich on a terminal where it is installed, else in plain columns."""
+    heads = [str(head) for head in heads]
     cells = [[plain(cell).partition("\n")[0] for cell in row] for row in rows]
     if not cells:
         out.write(f"{empty}\n")
         return
-    rich = _rich() if wants_colour(getattr(out, "_out", out)) else None
-    if rich is not None:
-        made = rich.Table(*heads, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    if RICH and wants_colour(getattr(out, "_out", out)):
+        made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+        for head in heads:
+            made.add_column(head, overflow="fold")
         for row in cells:
-            made.add_row(*(rich.Text(cell) for cell in row))
-        rich.Console(file=getattr(out, "_out", out)).print(made)
+            made.add_row(*(Text(cell) for cell in row))
+        Console(file=cast(TextIO, getattr(out, "_out", out))).print(made)
         return
     widths = [max(len(row[place]) for row in [list(heads), *cells]) for place in range(len(heads))]
     for row in [list(heads), *cells]:
         out.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
-def _rich() -> Any:
-    try:
-        from rich.console import Console  # optional: plain columns do without
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        return None
-
-    class Rich:
-        pass
-
-    Rich.Console, Rich.Table, Rich.Text = Console, Table, Text  # type: ignore[attr-defined]
-    return Rich
-
-
-def as_json(out: TextIO, value: Any) -> None:
+def as_json(out: Writer, value: Any) -> None:
     """Write JSON for programs: codes, and instants in UTC."""
     out.write(json.dumps(value, indent=2, default=_jsonable, ensure_ascii=False) + "\n")
 

@@ -34,7 +34,7 @@ class HostedInThread:
     def _run(self) -> None:
         try:
             self.exit_code = self.host.run()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test gets it
             self.error = error
         finally:
             close_connections()

@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture
 def drain(db: Any) -> Callable[..., Any]:
     """The function `background.testing.drain`, with the database allowed."""
-    from background.testing import drain  # Django is set up only now
+    from background.testing import drain  # noqa: PLC0415 - Django is set up only now
 
     return drain
 
@@ -20,7 +20,7 @@ def drain(db: Any) -> Callable[..., Any]:
 @pytest.fixture
 def background_host(transactional_db: Any) -> Iterator[Callable[..., Any]]:
     """A function that starts a host like `run_host`; it is stopped at the end of the test."""
-    from background.testing import run_host  # Django is set up only now
+    from background.testing import run_host  # noqa: PLC0415 - Django is set up only now
 
     with ExitStack() as stack:
         yield lambda *services, **settings: stack.enter_context(run_host(*services, **settings))

@@ -128,7 +128,7 @@ def test_only_the_named_services_are_hosted():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--services", "nope"], "There is no service 'nope'; known are: monitoring."),
+        (["--services", "nope"], "There is no service 'nope'; known are: "),
         (["--queues", "nope"], "No queue is named 'nope'"),
         (["--serve", "8000x"], "is not HOST:PORT"),
         (["--concurrency", "0"], "is not a whole number from 1"),
@@ -179,6 +179,16 @@ def test_worker_processes_execute_and_a_killed_one_is_replaced():
         assert host.stop() == 0, host.output
     assert Host.objects.get(id=children[0].id).state == "lost"
     assert not Host.objects.live().exists()
+
+
+def test_sigterm_to_the_whole_group_as_systemd_sends_it_is_one_wish():
+    with Process("runbackground", *QUICK, "--processes", "2") as host:
+        host.wait_for_line("services running", count=3)
+        children = list(Host.objects.filter(parent__isnull=False))
+        for pid in [*(child.pid for child in children), host.pid]:
+            os.kill(pid, signal.SIGTERM)
+        assert host.wait() == 0, host.output
+    assert {child.exit_code for child in Host.objects.all()} == {0}
 
 
 def test_worker_processes_end_when_their_parent_is_killed():

@@ -4,7 +4,9 @@ import io
 import logging
 import sys
 
-from background.management.terminal import LineFormatter, banner, duration, plain
+from django.utils.translation import gettext_lazy
+
+from background.management.terminal import LineFormatter, banner, duration, plain, table
 
 
 def record(message, *args, level=logging.INFO, name="background.host", exc_info=None):
@@ -53,3 +55,19 @@ def test_durations_have_one_or_two_units():
         "1 d 1 h",
         "–",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_table_is_coloured_on_a_terminal_and_plain_elsewhere(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    rows = [("app.often", "[red]not markup[/red]")]
+    for out in (Terminal(), io.StringIO()):
+        table(out, "Jobs", (gettext_lazy("Name"), "Note"), rows, "none")
+        assert "app.often" in out.getvalue()
+        assert "[red]not markup[/red]" in out.getvalue()
+        assert ("\x1b[1m" in out.getvalue()) == out.isatty()

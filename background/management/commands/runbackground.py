@@ -86,7 +86,7 @@ class Command(BaseCommand):
             watch_parent(os.getppid(), host.request_stop)
         if not options["child_of"]:
             self._greet(host, options, processes)
-        with handling(host.request_stop):
+        with handling(host.request_stop, supervised=bool(options["child_of"] or options["reloaded"])):
             code = host.run()
         leave(code, host)
 
