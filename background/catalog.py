@@ -37,11 +37,11 @@ def _sync(declaration: JobDeclaration) -> Job:
         job = dialect().lock(rows.filter(name=declaration.name), skip=False).get()
     if job.defaults == values and not job.orphaned and job.description == description:
         return job
-    before = job.defaults
+    before = job.defaults if job.defaults is not None else Job().declared_values()
     current = job.declared_values()
     changed = ["defaults", "description", "orphaned"]
     for name, value in values.items():
-        untouched = before is None or (name in before and current[name] == before[name]) or name not in before
+        untouched = name not in before or current[name] == before[name]
         if (untouched and current[name] != value) or name == "task":
             setattr(job, name, _from_json(name, value))
             changed.append(name)
@@ -70,7 +70,8 @@ def mark_orphans() -> int:
     gone = rows.filter(orphaned=False).exclude(name__in=declared)
     for name in gone.values_list("name", flat=True):
         logger.warning("job %s is declared by no live host's code any more: not scheduled until it is", name)
-    return gone.update(orphaned=True) + rows.filter(orphaned=True, name__in=declared).update(orphaned=False)
+    back = rows.filter(orphaned=True, name__in=declared)  # what passed while nobody declared it was not missed
+    return gone.update(orphaned=True) + back.update(orphaned=False, planned_enabled=False)
 
 
 def known_jobs() -> models.QuerySet[Job]:
@@ -91,5 +92,6 @@ def pause(job: Job, user: Any = None, reason: str = "") -> None:
 def resume(job: Job, user: Any = None) -> None:
     """Follow the schedule again from now on; what passed meanwhile was not missed."""
     rows = Job.objects.using(database_alias()).filter(pk=job.pk)
+    rows.filter(enabled=False).update(planned_enabled=False)
     rows.update(enabled=True, paused_at=None, paused_by="", paused_reason="")
     job.refresh_from_db()

@@ -1,6 +1,11 @@
 """Every error that `background` raises or stores; the docstring is the message when none is given."""
 
 import inspect
+import math
+from datetime import timedelta
+
+# Seconds; who asks for a longer delay asks for none that a calendar has.
+LONGEST = 10 * 366 * 86400.0
 
 
 class BackgroundError(Exception):
@@ -106,29 +111,33 @@ class ClaimLost(BackgroundError):
     """Another host holds this run by now; what this one did for it is discarded."""
 
 
-class ResultNotSerializable(BackgroundError, TypeError):
-    """The task returned something that is not JSON; return plain data or attach a file."""
-
-
 # What a task raises to steer its own run
+
+
+def seconds(after: float | timedelta) -> float:
+    """Return a delay as a number from 0; TypeError, ValueError where it is none."""
+    number = after.total_seconds() if isinstance(after, timedelta) else float(after)
+    if math.isnan(number):
+        raise ValueError("A delay is a number of seconds, not nan.")
+    return min(max(number, 0.0), LONGEST)
 
 
 class Retry(BackgroundError):
     """The task asked for another attempt."""
 
-    def __init__(self, message: str | None = None, *, after: float | None = None) -> None:
+    def __init__(self, message: str | None = None, *, after: float | timedelta | None = None) -> None:
         """Ask for another attempt in `after` seconds (default: the task's backoff); it counts as an attempt."""
         super().__init__(message)
-        self.after = after
+        self.after = None if after is None else seconds(after)
 
 
 class Snooze(BackgroundError):
     """The task asked to come back later; this does not count as an attempt."""
 
-    def __init__(self, message: str | None = None, *, after: float) -> None:
+    def __init__(self, message: str | None = None, *, after: float | timedelta) -> None:
         """Come back in `after` seconds."""
         super().__init__(message)
-        self.after = after
+        self.after = seconds(after)
 
 
 class Discard(BackgroundError):

@@ -62,8 +62,11 @@ def tasks() -> dict[str, Task]:
     return dict(KNOWN)
 
 
-def task(path: str) -> Task:
-    """Return the task of this dotted path; TaskNotFound if no app declares it. Never imports."""
+def task(path: str, job_name: str = "") -> Task:
+    """Return the task of this dotted path, with the policies that the job of this name declares; TaskNotFound. Never imports."""
+    declared = next((one for one in DECLARED if one.name == job_name), None) if job_name else None
+    if declared is not None and declared.task.module_path == path:
+        return declared.task
     try:
         return KNOWN[path]
     except KeyError:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextvars
 import logging
 import select
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.cache import caches
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.db import DEFAULT_DB_ALIAS, Error, connections, reset_queries
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
@@ -102,7 +103,7 @@ class Scope:
             for middleware in load_middleware():
                 self._stack.enter_context(middleware(self.unit))
         except BaseException:
-            self._stack.close()
+            self._close(sys.exc_info())
             raise
 
     def _close(self, error: tuple[Any, Any, Any]) -> bool | None:
@@ -125,16 +126,19 @@ def _forget(*, setting: str, **kwargs: Any) -> None:
 def fresh_context() -> contextvars.Context:
     """Return a context without the caller's variables, in which caches and task backends are already there.
 
-    Django keeps those per context: made anew for each unit, every run would open its own connection to the cache.
+    Django keeps those per context: made anew for each unit, every run would open its own connection to the cache. They
+    are this thread's own, because not every cache may be shared among threads.
     """
-    return _base_context().copy()
+    context: contextvars.Context | None = getattr(_bases, "context", None)
+    if context is None or _bases.settings != _settings_seen:
+        context = contextvars.Context()
+        context.run(_prime)
+        _bases.context, _bases.settings = context, _settings_seen
+    return context.copy()
 
 
-@cache
-def _base_context() -> contextvars.Context:
-    context = contextvars.Context()
-    context.run(_prime)
-    return context
+_bases = threading.local()
+_settings_seen = 0  # changes of CACHES and TASKS so far
 
 
 def _prime() -> None:
@@ -142,14 +146,15 @@ def _prime() -> None:
         for alias in handler:
             try:
                 handler[alias]
-            except ImproperlyConfigured as error:  # a broken one harms only those who use it
-                logger.debug("%s is not usable: %s", alias, error)
+            except Exception:  # whatever the site's own class raises: a broken one harms only those who use it
+                logger.debug("%s is not usable", alias, exc_info=True)
 
 
 @receiver(setting_changed)
 def _forget_context(*, setting: str, **kwargs: Any) -> None:
+    global _settings_seen
     if setting in ("CACHES", "TASKS"):
-        _base_context.cache_clear()
+        _settings_seen += 1
 
 
 def refresh_connections(idle: float = 0) -> None:
@@ -158,9 +163,13 @@ def refresh_connections(idle: float = 0) -> None:
     `idle` is for how many seconds the thread will not use them. Connections inside an atomic block are left alone: they
     belong to the caller (a test, a drain). May block for one round trip where a connection has to be asked.
     """
-    reset_queries()
     for connection in connections.all(initialized_only=True):
-        if connection.connection is None or connection.in_atomic_block:
+        if connection.in_atomic_block:
+            continue
+        if not connection.force_debug_cursor:  # else someone counts queries just now
+            connection.queries_log.clear()
+        if connection.connection is None:
+            connection._background_used_at = time.monotonic()  # type: ignore[attr-defined]
             continue
         with closing_on_error(connection):
             _refresh(connection, idle)
@@ -196,12 +205,15 @@ def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
 def hung_up(connection: BaseDatabaseWrapper) -> bool:
     """Tell, without a round trip, whether the server may have closed the connection: something to read where nothing was asked."""
     raw = connection.connection
-    raw = getattr(raw, "_sock", raw)  # PyMySQL
+    if getattr(raw, "_sock", raw) is None:  # PyMySQL has closed it
+        return True
+    raw = getattr(raw, "_sock", raw)
     fileno = getattr(raw, "fileno", None)
     if fileno is None:
         return False
     try:
-        return bool(select.select([fileno()], [], [], 0)[0])
+        with connection.wrap_database_errors:
+            return bool(select.select([fileno()], [], [], 0)[0])
     except (OSError, ValueError, Error):
         return True
 
@@ -213,7 +225,8 @@ def closing_on_error(connection: BaseDatabaseWrapper) -> Iterator[None]:
         yield
     except (Error, OSError) as error:
         logger.warning("database connection %s dropped: %s", connection.alias, error)
-        connection.close_if_unusable_or_obsolete()
+        with suppress(Error, OSError):
+            connection.close()
         connection.connection = None
 
 
@@ -228,7 +241,8 @@ def close_connections() -> None:
     """Close this thread's connections, but not one inside an atomic block. For the end of a thread."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block and not is_in_memory(connection):
-            connection.close()
+            with closing_on_error(connection):
+                connection.close()
 
 
 def database_alias() -> str:

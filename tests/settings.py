@@ -6,6 +6,7 @@ a file because threads and child processes open it too.
 """
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
@@ -42,7 +43,7 @@ if "BACKGROUND_TEST_IMPORT" in os.environ:  # a module for the test of --reload 
 
 SECRET_KEY = "tests"
 ALLOWED_HOSTS = ["*"]
-BACKGROUND = {}
+BACKGROUND = json.loads(os.environ.get("BACKGROUND_TEST_SETTINGS", "{}"))
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 MEDIA_ROOT = str(FOLDER / "media")

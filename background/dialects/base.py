@@ -44,7 +44,7 @@ class Dialect:
             return self.read_clock(cursor.fetchone()[0])
 
     def read_clock(self, value: Any) -> datetime:
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
     def lock(self, rows: models.QuerySet[Any], skip: bool = True) -> models.QuerySet[Any]:
         """Lock the rows for this transaction, passing over those that another has (where the database can)."""
@@ -81,4 +81,9 @@ class Dialect:
 
     def warnings(self) -> list[str]:
         """Return sentences about settings with which this database does not serve well. Does not query."""
-        return []
+        zone = connections[self.alias].settings_dict.get("TIME_ZONE")
+        if zone in (None, "UTC") or connections[self.alias].features.supports_timezones:
+            return []
+        return [
+            f'DATABASES[{self.alias!r}]["TIME_ZONE"] is {zone!r}: times are compared with the database\'s clock in UTC.'
+        ]

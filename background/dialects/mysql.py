@@ -12,8 +12,9 @@ class MySQL(Dialect):
 
     def warnings(self) -> list[str]:
         level = connections[self.alias].settings_dict.get("OPTIONS", {}).get("isolation_level", "read committed")
-        if level == "read committed":  # Django's default
-            return []
+        if str(level).lower() == "read committed":  # Django's default
+            return super().warnings()
         return [
-            f'MariaDB and MySQL need OPTIONS["isolation_level"] = "read committed", not {level!r}: else claims deadlock.'
+            *super().warnings(),
+            f'MariaDB and MySQL need OPTIONS["isolation_level"] = "read committed", not {level!r}: else claims deadlock.',
         ]

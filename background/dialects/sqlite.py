@@ -17,7 +17,7 @@ class SQLite(Dialect):
 
     def warnings(self) -> list[str]:
         options = connections[self.alias].settings_dict.get("OPTIONS", {})
-        found = []
+        found = super().warnings()
         if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
             found.append(
                 'SQLite needs OPTIONS["transaction_mode"] = "IMMEDIATE": else two processes that read and then write '

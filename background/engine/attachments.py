@@ -18,7 +18,9 @@ def attach(claim: Claim, name: str, content: Any, content_type: str | None = Non
     name = PurePath(str(name).replace("\\", "/")).name[:200] or "file"
     if isinstance(content, str):
         content = content.encode()
-    file: File[Any] = ContentFile(bytes(content)) if isinstance(content, (bytes, bytearray, memoryview)) else File(content)
+    file: File[Any] = (
+        ContentFile(bytes(content)) if isinstance(content, (bytes, bytearray, memoryview)) else File(content)
+    )
     kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
     artifact = Artifact(run_id=claim.id, name=name, content_type=kind[:100], size=file.size)
     artifact.file.save(f"{claim.id}-{name}", file, save=False)

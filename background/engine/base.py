@@ -26,10 +26,12 @@ class HostView(Protocol):
 
     id: uuid.UUID
     name: str
-    holder: Holder
     filter: Filter
     stop_token: StopToken
     database_away: bool
+
+    @property
+    def holder(self) -> Holder: ...
 
     def request_stop(self, reason: str, code: int | None = None) -> None: ...
 
@@ -72,18 +74,23 @@ class EngineService(BackgroundService):
             stop.beat()
             if pause > 0:
                 stop.wait(pause)
-        self.last_step(stop)
+        try:
+            self.last_step(stop)
+        except AWAY as error:
+            logger.warning("%s could not finish without the database: %s", self.get_name(), first_line(error))
 
     def _trouble(self, times: int, error: Exception) -> None:
-        self.host.database_away = True
+        """The first part of the host that misses the database says so for all."""
         close_connections()
-        if times == 1:
-            logger.warning("%s waits for the database: %s", self.get_name(), first_line(error))
+        if not self.host.database_away:
+            self.host.database_away = True
+            level = logging.WARNING if times == 1 else logging.DEBUG
+            logger.log(level, "the host waits for the database: %s", first_line(error))
 
     def _recovered(self, times: int) -> int:
-        if times:
+        if times and self.host.database_away:
             self.host.database_away = False
-            logger.info("%s has the database again", self.get_name())
+            logger.info("the host has the database again")
         return 0
 
 

@@ -114,9 +114,8 @@ class Heartbeat(EngineService):
         wishes = Service.objects.using(alias).filter(host=self.host.id).exclude(request_verb="")
         by_name = {one.name: one for one in self._services()}
         for row in wishes:
-            taken = Service.objects.using(alias).filter(
-                pk=row.pk, request_verb=row.request_verb, requested_at=row.requested_at
-            )
+            # By its verb, not by its time: SQLite keeps times as text, and the same instant may be written in two ways.
+            taken = Service.objects.using(alias).filter(pk=row.pk, request_verb=row.request_verb)
             if taken.update(request_verb="") and row.name in by_name:
                 by_name[row.name].obey(row.request_verb, row.requested_by)
         asked = Host.objects.using(alias).filter(id=self.host.id, stop_requested_at__isnull=False)

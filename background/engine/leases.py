@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
 from background.conf import get_settings
@@ -14,21 +16,34 @@ from background.dialects import dialect
 from background.models import Lease
 from background.scope import database_alias
 
+logger = logging.getLogger("background.engine")
+
+AWAY = (OperationalError, InterfaceError)
+
+# The part of HOST_TIMEOUT for which a lease is believed; the rest is for what it allows to come to its end.
+BELIEVED = 0.8
+
 
 def acquire(name: str, holder: uuid.UUID) -> float | None:
-    """Take the lease if it is free or over; returns until when it may be believed (time.monotonic()), else None. Blocks."""
-    # Taken before the question is sent: this host stops believing before the database does.
-    until = time.monotonic() + get_settings().host_timeout
-    now = dialect().now()
-    rows = Lease.objects.using(database_alias())
-    rows.bulk_create([Lease(name=name)], ignore_conflicts=True)
-    free = Q(holder=None) | Q(holder=holder) | Q(expires_at__lt=now) | Q(expires_at=None)
-    return until if rows.filter(free, name=name).update(holder=holder, expires_at=_end(now)) else None
+    """Take the lease if it is free or over; returns until when it may be believed (time.monotonic()), else None. Blocks.
+
+    None also while the database is away: who cannot ask does not hold it.
+    """
+    until = _believed()
+    try:
+        now = dialect().now()
+        rows = Lease.objects.using(database_alias())
+        rows.bulk_create([Lease(name=name)], ignore_conflicts=True)
+        free = Q(holder=None) | Q(holder=holder) | Q(expires_at__lt=now) | Q(expires_at=None)
+        return until if rows.filter(free, name=name).update(holder=holder, expires_at=_end(now)) else None
+    except AWAY as error:
+        logger.debug("the lease %s could not be asked for: %s", name, error)
+        return None
 
 
 def renew(names: Iterable[str], holder: uuid.UUID) -> tuple[float, set[str]]:
     """Renew leases that are held; returns until when to believe and the names that are still held. Blocks for two queries."""
-    until = time.monotonic() + get_settings().host_timeout
+    until = _believed()
     names = list(names)
     if not names:
         return until, set()
@@ -39,9 +54,17 @@ def renew(names: Iterable[str], holder: uuid.UUID) -> tuple[float, set[str]]:
 
 
 def release(name: str, holder: uuid.UUID) -> None:
-    """Give a lease back, so that another host may take it at once."""
-    Lease.objects.using(database_alias()).filter(name=name, holder=holder).update(holder=None, expires_at=None)
+    """Give a lease back, so that another host may take it at once; with the database away it ends by itself. Blocks."""
+    try:
+        Lease.objects.using(database_alias()).filter(name=name, holder=holder).update(holder=None, expires_at=None)
+    except AWAY as error:
+        logger.debug("the lease %s could not be given back: %s", name, error)
 
 
-def _end(now):  # type: ignore[no-untyped-def]
+def _believed() -> float:
+    """Call it before the question is sent: so this host stops believing before the database does."""
+    return time.monotonic() + get_settings().host_timeout * BELIEVED
+
+
+def _end(now: datetime) -> datetime:
     return now + timedelta(seconds=get_settings().host_timeout)

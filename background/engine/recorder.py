@@ -93,19 +93,19 @@ class Recorder(EngineService):
 
     def write(self) -> None:
         """Write what is kept in one transaction; one by one if the database refuses the content of one."""
-        written = [outcome for execution, outcome in self._kept if execution.written]
-        outcomes = [outcome for execution, outcome in self._kept if not execution.written]
+        stored = [outcome for execution, outcome in self._kept if execution.stored]
+        outcomes = [outcome for execution, outcome in self._kept if not execution.stored]
         try:
             finish(outcomes)
         except AWAY:
             raise
-        except DatabaseError as error:
+        except (DatabaseError, ValueError) as error:
             logger.error(
                 "a group of %d outcomes was refused by the database, written one by one: %s", len(outcomes), error
             )
             for outcome in outcomes:
                 self._write_one(outcome)
-        announce(written)
+        announce(stored)
         say([outcome for _, outcome in self._kept])
         self.unwritten -= len(self._kept)
         self._kept = []
@@ -115,7 +115,7 @@ class Recorder(EngineService):
             finish([outcome])
         except AWAY:
             raise
-        except DatabaseError as error:
+        except (DatabaseError, ValueError) as error:
             logger.error("the outcome of run %s cannot be stored: %s", outcome.claim.id, error)
             facts = {
                 "attempt": outcome.claim.attempt,

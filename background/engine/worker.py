@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from background import registry
 from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.attachments import attach
@@ -17,7 +18,7 @@ from background.engine.recorder import Recorder
 from background.execution import capture
 from background.execution.executors import LoopExecutor, ThreadExecutor
 from background.execution.runner import Execution
-from background.queue.claim import claim, next_due, promote_due, ready_rows
+from background.queue.claim import Claim, Filter, claim, next_due, promote_due, ready_rows
 from background.queue.finish import finish_within, release
 from background.queue.outcome import Outcome
 from background.queue.wakeup import listen
@@ -56,6 +57,7 @@ class Worker(EngineService):
         self._lock = threading.Lock()
         self._pause = FIRST_PAUSE
         self._promote_at = 0.0
+        self._unknown: set[str] = set()  # tasks that this host's code does not know
         self.thread = ThreadExecutor(concurrency, self._done)
         self.loop = LoopExecutor(async_concurrency, self._done)
         self.executors: tuple[Any, ...] = (self.thread, self.loop)
@@ -117,8 +119,7 @@ class Worker(EngineService):
                 room = min(room, self._max_runs - self._begun)
             if room <= 0 or stop.requested:
                 continue
-            which = replace(self.host.filter, executors=(executor.name,))
-            claims = claim(self.host.holder, room, which)
+            claims = self._known(claim(self.host.holder, room, replace(self._filter(), executors=(executor.name,))))
             if stop.requested:
                 release(claims)
                 return begun
@@ -128,10 +129,24 @@ class Worker(EngineService):
             self._begun += len(claims)
         return begun
 
+    def _filter(self) -> Filter:
+        return replace(self.host.filter, not_tasks=tuple(sorted(self._unknown)))
+
+    def _known(self, claims: list[Claim]) -> list[Claim]:
+        """Hand back, unburnt, the runs that only another host's code knows, and claim none of their tasks again."""
+        known = registry.tasks()
+        foreign = [one for one in claims if one.task not in known]
+        if foreign:
+            tasks = {one.task for one in foreign}
+            logger.warning("left to hosts that know them: runs of %s", ", ".join(sorted(tasks)))
+            self._unknown |= tasks
+            release(foreign, "task unknown to this host")
+        return [one for one in claims if one.task in known]
+
     def _begin(self, executor: Any, claimed: Any, stop: StopToken) -> None:
         # Not a child of the service's token: runs are told to stop with reasons and deadlines of their own.
         execution = Execution(claimed, attach=attach, commit=finish_within)
-        execution.capture = capture.Capture(first=(claimed.attempt - 1 + claimed.lost) * get_settings().max_log_lines)
+        execution.capture = capture.Capture(claimed.last_line)
         self._active[execution] = None
         executor.submit(execution)
 
@@ -150,14 +165,14 @@ class Worker(EngineService):
         if self._max_runs is not None and self._begun >= self._max_runs:
             self.host.request_stop(f"{self._begun} runs done", 0)
             return True
-        if self._drain and not ready_rows(self.host.filter).exists():
+        if self._drain and not ready_rows(self._filter()).exists():
             self.host.request_stop("nothing left to run", 0)
             return True
         return False
 
     def asked(self, execution: Execution, reason: str) -> None:
         """A person or code wants this run to end."""
-        if execution.stop.request("cancelled"):
+        if execution.stop.request("replaced" if reason == "replaced" else "cancelled"):
             logger.info("run %s of %s is asked to end: %s", execution.claim.id, execution.claim.task, reason)
             for one in self.executors:
                 one.cancel(execution)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -14,24 +15,28 @@ from background.queue.outcome import Line
 Progress = tuple[float, float | None, str]
 
 MAX_LINE = 10_000
+# Loggers that speak about runs, not for them: ours, and that of Django's signals.
+MACHINERY = ("background.", "django.tasks", "django_tasks")
 
 
 class Capture:
-    """The words of one run in this attempt; filled by its thread, emptied by the recorder."""
+    """The words of one run in this attempt; filled by its thread, emptied by the recorder.
 
-    __slots__ = ("_first", "_lock", "dropped", "lines", "progress", "sequence")
+    `sequence` is the number of the last line that earlier attempts left.
+    """
 
-    def __init__(self, first: int = 0) -> None:
+    __slots__ = ("_lock", "dropped", "lines", "progress", "sequence")
+
+    def __init__(self, sequence: int = 0) -> None:
         self._lock = threading.Lock()
-        self._first = first
-        self.sequence = first
+        self.sequence = sequence
         self.lines: list[Line] = []
         self.dropped = 0
         self.progress: Progress | None = None
 
     def add(self, record: logging.LogRecord) -> None:
         with self._lock:
-            if self.sequence - self._first >= get_settings().max_log_lines:
+            if self.sequence >= get_settings().max_log_lines:
                 self.dropped += 1
                 return
             self.sequence += 1
@@ -45,7 +50,7 @@ class Capture:
             progress, self.progress = self.progress, None
         return lines, progress
 
-    def give_back(self, lines: list[Line], progress: Progress | None) -> None:
+    def give_back(self, lines: Sequence[Line], progress: Progress | None) -> None:
         """Undo `take`: it could not be written."""
         with self._lock:
             self.lines[:0] = lines
@@ -67,8 +72,11 @@ class CaptureHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         capture = CAPTURE.get()
-        if capture is not None and not record.name.startswith("background."):
-            capture.add(record)
+        if capture is not None and not record.name.startswith(MACHINERY):
+            try:
+                capture.add(record)
+            except Exception:  # noqa: BLE001 - as in logging's own handlers: a bad record harms no run
+                self.handleError(record)
 
 
 _handler = CaptureHandler()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,17 @@ from django.db import transaction
 from background import registry
 from background.compat import Task
 from background.exceptions import (
-    ClaimLost, Discard, ResultNotSerializable, Retry, RunCancelled, RunTimedOut, Snooze, StopRequested, TaskNotFound,
+    LONGEST,
+    ClaimLost,
+    Discard,
+    Retry,
+    RunCancelled,
+    RunTimedOut,
+    Snooze,
+    StopRequested,
+    TaskNotFound,
 )  # fmt: skip
+from background.execution import telling
 from background.execution.capture import CAPTURE, Capture
 from background.jobs.context import CURRENT, RunContext
 from background.jobs.policies import is_storable, storable
@@ -46,11 +56,16 @@ class Execution:
     commit: Callable[[Outcome], bool] | None = (
         None  # lent by the engine: writes the success of an atomic run in its transaction
     )
-    written: bool = False  # the outcome is stored already
+    stored: Outcome | None = None  # what is written already
+    asked_at: float = 0.0  # when a deaf run was asked to end (time.monotonic())
+    task_result: Any = None  # Django's view of the attempt, until its end was told
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         self.stop.beat()
-        self.capture.progress = (float(done), None if total is None else float(total), str(message))
+        whole = None if total is None else float(total)
+        if not math.isfinite(done) or (whole is not None and not math.isfinite(whole)):
+            raise ValueError(f"progress() takes finite numbers, not {done!r} of {total!r}.")
+        self.capture.progress = float(done), whole, storable(str(message))
 
     @property
     def reason(self) -> str | None:
@@ -80,48 +95,70 @@ def run(execution: Execution) -> Outcome:
 def _run(execution: Execution) -> Outcome:
     task: Task | None = None
     try:
-        task = registry.task(execution.claim.task)
-        with _saying(execution, task) as arguments, _scope(execution):
-            if getattr(task, "atomic", False):
-                return _run_atomically(execution, task, arguments)
-            return succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
-    except Exception as error:  # around a run's function
-        return failed(execution, task, error)
+        task = registry.task(execution.claim.task, execution.claim.job_name)
+        with _saying(execution, task) as arguments:
+            telling.begun(execution)
+            with _scope(execution):
+                ended = _call(execution, task, arguments)
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - around a run's function
+        ended = failed(execution, task, error)
+        telling.ended(execution, ended)  # here, because Django's receiver logs the exception that is being handled
+        return ended
+    telling.ended(execution, ended)
+    return ended
 
 
-def _run_atomically(execution: Execution, task: Task, arguments: list[Any]) -> Outcome:
-    """Call the function and write its success in one transaction; ClaimLost, and nothing kept, if the token holds no more."""
-    with transaction.atomic(using=database_alias()):
-        outcome = succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
-        if execution.commit is not None and not execution.commit(outcome):
-            raise ClaimLost()
-    execution.written = execution.commit is not None
-    return outcome
+def _call(execution: Execution, task: Task, arguments: list[Any]) -> Outcome:
+    if not getattr(task, "atomic", False):
+        return succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
+    # The function and the word of its success commit in one transaction; nothing is kept if the token holds no more.
+    ended = None
+    try:
+        with transaction.atomic(using=database_alias()):
+            ended = succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
+            if execution.commit is not None and not execution.commit(ended):
+                raise ClaimLost()
+    except BaseException:
+        if ended is not None:  # what it said was undone with the rest
+            execution.capture.give_back(ended.lines, ended.progress)
+        raise
+    execution.stored = ended if execution.commit is not None else None
+    return ended
 
 
 async def arun(execution: Execution) -> Outcome:
     """Execute a coroutine function's run on this loop and return what happened; never raises an Exception."""
     task: Task | None = None
     try:
-        task = registry.task(execution.claim.task)
+        task = registry.task(execution.claim.task, execution.claim.job_name)
         with _saying(execution, task) as arguments:
+            await telling.abegun(execution)
             async with _scope(execution):
                 result = await _bounded(execution, task.acall(*arguments, **execution.claim.kwargs))
-        return succeeded(execution, result)
-    except asyncio.CancelledError as error:
-        return failed(execution, task, error)
-    except Exception as error:  # around a run's function
-        return failed(execution, task, error)
+        ended = succeeded(execution, result)
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - around a run's function
+        ended = failed(execution, task, error)
+        await telling.aended(execution, ended)
+        return ended
+    await telling.aended(execution, ended)
+    return ended
 
 
 async def _bounded(execution: Execution, call: Any) -> Any:
+    running = asyncio.current_task()
+    assert running is not None
+
+    def expire() -> None:
+        execution.stop.request("timeout")
+        running.cancel()
+
+    timeout = execution.claim.timeout
+    timer = asyncio.get_running_loop().call_later(timeout, expire) if timeout else None
     try:
-        async with asyncio.timeout(execution.claim.timeout):
-            return await call
-    except TimeoutError as error:
-        if execution.claim.timeout is None or error.__cause__ is None:
-            raise
-        raise RunTimedOut(timed_out(execution.claim)) from None
+        return await call
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def timed_out(claim: Claim) -> str:
@@ -145,6 +182,7 @@ def _saying(execution: Execution, task: Task) -> Iterator[list[Any]]:
         logger=logging.getLogger(task.func.__module__),
         reports=_Reports(execution),
     )
+    execution.task_result = context.task_result
     tokens = CURRENT.set(context), CAPTURE.set(execution.capture)
     try:
         yield [context, *claim.args] if task.takes_context else list(claim.args)
@@ -159,11 +197,12 @@ def succeeded(execution: Execution, result: Any) -> Outcome:
         if not is_storable(text):
             raise ValueError("it holds NUL or half characters, which databases do not store")
     except (TypeError, ValueError, RecursionError) as error:
-        raise ResultNotSerializable(
-            f"{execution.claim.task} returned {type(result).__name__}, which is not JSON ({error}); return plain data or attach a file."
+        raise TypeError(
+            f"Unsupported type: {execution.claim.task} returned {type(result).__name__}, which is not JSON ({error}); "
+            "return plain data or attach a file."
         ) from error
     if len(text) > MAX_RESULT:
-        raise ResultNotSerializable(
+        raise ValueError(
             f"{execution.claim.task} returned {len(text):,} bytes of JSON; at most {MAX_RESULT:,} are kept. Attach a file."
         )
     return outcome(execution, Kind.SUCCEEDED, result=json.loads(text))
@@ -172,6 +211,12 @@ def succeeded(execution: Execution, result: Any) -> Outcome:
 def failed(execution: Execution, task: Task | None, error: BaseException) -> Outcome:
     """Name what an exception of the run's function means for the run."""
     claim, reason = execution.claim, execution.reason
+    if execution.stored is not None:  # too late: what came after the commit changes nothing
+        logger.error("run %s of %s succeeded; what came after it failed", claim.id, claim.task, exc_info=error)
+        return execution.stored
+    if isinstance(error, ClaimLost):  # whoever holds it now tells its end; this outcome is refused
+        return outcome(execution, Kind.RELEASED, reason="claim lost")
+    task = task or registry.tasks().get(claim.task)
     stopped = isinstance(error, (StopRequested, RunCancelled, asyncio.CancelledError))
     if stopped and reason == "timeout":
         error = RunTimedOut(timed_out(claim))
@@ -181,11 +226,11 @@ def failed(execution: Execution, task: Task | None, error: BaseException) -> Out
     if stopped and reason:
         return outcome(execution, Kind.RELEASED, reason=reason)
     if isinstance(error, Snooze):
-        return outcome(execution, Kind.SNOOZED, delay=max(error.after, 0), reason=str(error))
+        return outcome(execution, Kind.SNOOZED, delay=error.after, reason=storable(str(error)))
     facts = describe(claim, error)
     again = is_retried(task, error) and claim.attempt < claim.max_attempts
     if not again or (task is None and isinstance(error, TaskNotFound)):
-        why = str(error) if isinstance(error, Discard) else ""
+        why = storable(str(error)) if isinstance(error, Discard) else ""
         logger.error(
             "run %s of %s failed (attempt %d of %d): %s",
             claim.id,
@@ -214,9 +259,14 @@ def is_retried(task: Task | None, error: BaseException) -> bool:
 def delay_before_next(claim: Claim, task: Task | None, error: BaseException) -> float:
     """Return the seconds until the next attempt."""
     if isinstance(error, Retry) and error.after is not None:
-        return max(error.after, 0)
-    backoff = Backoff.from_dict(claim.backoff) if claim.backoff else getattr(task, "backoff", None) or Backoff()
-    return backoff.delay(claim.attempt)
+        return error.after
+    backoff = getattr(task, "backoff", None) or Backoff()
+    if claim.backoff:
+        try:
+            backoff = Backoff.from_dict(claim.backoff)
+        except (TypeError, ValueError) as wrong:
+            logger.error("job %s has a backoff that is none (%s); its task's is used", claim.job_name, wrong)
+    return min(backoff.delay(max(claim.attempt, 1)), LONGEST)
 
 
 def outcome(execution: Execution, kind: Kind, **facts: Any) -> Outcome:
@@ -235,9 +285,16 @@ def describe(claim: Claim, error: BaseException) -> dict[str, Any]:
         "started_at": claim.started_at.isoformat(),
         "host": claim.host_name,
         "type": f"{type(error).__module__}.{type(error).__qualname__}",
-        "message": storable(str(error).strip() or type(error).__name__)[:2000],
+        "message": storable(_message(error))[:2000],
         "traceback": text[-20_000:],
     }
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error).strip() or type(error).__name__
+    except Exception:  # noqa: BLE001 - the error's own code
+        return f"{type(error).__name__} (it cannot say what it is)"
 
 
 def fingerprint(error: BaseException) -> str:

@@ -7,21 +7,23 @@ import os
 import platform
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import django
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from background import catalog, registry
 from background.conf import build_version, get_settings
 from background.dialects import dialect
-from background.engine import leases
-from background.engine.base import EngineService, first_line
+from background.engine.base import AWAY, EngineService, first_line
 from background.engine.heartbeat import Heartbeat, sign_off
 from background.engine.memory import DatabaseMemory
 from background.engine.pruner import Pruner
@@ -30,8 +32,12 @@ from background.engine.rescuer import Rescuer
 from background.engine.scheduler import Scheduler
 from background.engine.worker import Worker
 from background.exceptions import StartFailed, StartTimedOut
+from background.host.lease import Lease
+from background.host.shutdown import LEAST, LOOK, Shutdown
 from background.host.signals import notify, watchdog_interval
+from background.host.standing import State
 from background.host.supervised import Supervised
+from background.host.thread import settle
 from background.models import Host as HostRow
 from background.queue.claim import Filter, Holder
 from background.scope import close_connections, database_alias
@@ -43,10 +49,8 @@ logger = logging.getLogger("background.host")
 
 CLEAN, NOT_STARTED, STOPPED_BY_SERVICE, UNCLEAN = 0, 1, 4, 5
 
-# The main thread looks at leases, watchdogs and the engine this often (seconds).
-LOOK = 0.25
-# Of SHUTDOWN_TIMEOUT, kept for the engine to write the end down (seconds).
-FOR_ENGINE = 2.0
+# At start, a database that has not answered for so long is said to be away (seconds).
+SILENCE = 2.0
 # An engine service that has not stepped for so long is stuck (seconds).
 STUCK = 60.0
 
@@ -83,8 +87,9 @@ class Host:
         self.problems: list[str] = []
         self.ready = False
         self._code: int | None = None
-        self._deadline = Deadline()
+        self._written = False  # its row is
         self._notified_at = 0.0
+        self._status = ""
         self.worker: Worker | None = None
         self.recorder = Recorder(self, self._active, self._asked)
         self.heartbeat = Heartbeat(self, lambda: self.services, self._leased, self._facts, self.start_afresh)
@@ -139,45 +144,69 @@ class Host:
             self._wait()
         except StartFailed as error:
             logger.error("%s", error)
-            self.problems.append(str(error))
             self.request_stop(f"could not start: {error}")
             code = NOT_STARTED
-        self._stop()
-        self.exit_code = code or self._code or (UNCLEAN if self.problems else CLEAN)
-        self._sign_off()
-        for problem in self.problems if not code else ():
-            logger.error("%s", problem)
-        logger.info("host %s stopped (%s), exit code %d", self.name, self.stop_token.reason, self.exit_code)
-        return self.exit_code
+        except BaseException as error:  # not foreseen: nothing may go on running behind it
+            self.request_stop(f"failed: {error!r}", NOT_STARTED)
+            self._stop(NOT_STARTED)
+            raise
+        return self._stop(code)
 
     def _register(self) -> None:
-        """Write the host's row and bring the jobs up to the code; wait for a database that is away, saying so."""
-        deadline = Deadline.after(get_settings().startup_timeout)
-        said = False
-        while not self.stop_token.requested:
-            try:
-                self._write_row()
-                if self.options.parent is None:
-                    catalog.sync()
-                return
-            except (OperationalError, InterfaceError) as error:
-                close_connections()
-                left = deadline.remaining() or 0
-                if left <= 0:
-                    raise StartFailed(
-                        f"The database {database_alias()!r} did not answer within {get_settings().startup_timeout:g} s "
-                        f"(STARTUP_TIMEOUT): {first_line(error)}."
-                    ) from error
-                if not said:
-                    logger.warning("waiting up to %.0f s for the database: %s", left, first_line(error))
-                    said = True
-                self.stop_token.wait(min(0.5, left))
+        """Write the host's row and bring the jobs up to the code; wait for a database that is away, saying so.
 
-    def _write_row(self) -> None:
+        Each attempt has a thread of its own: a database that is away may not even refuse, and a signal should not wait.
+        """
+        began, said = time.monotonic(), False
+        deadline = Deadline.after(get_settings().startup_timeout)
+        attempt = self._attempt(self._write_down)
+        while not self.stop_token.requested:
+            self.stop_token.wait(min(0.5, deadline.remaining() or 0))
+            if attempt.done() and not isinstance(error := attempt.exception(), AWAY):
+                if error is not None:
+                    raise error
+                return
+            why = first_line(attempt.exception()) if attempt.done() else "no answer"
+            if deadline.expired:
+                raise StartFailed(
+                    f"The database {database_alias()!r} did not answer within {get_settings().startup_timeout:g} s "
+                    f"(STARTUP_TIMEOUT): {why}."
+                )
+            if not said and (attempt.done() or time.monotonic() - began > SILENCE):
+                said = True
+                logger.warning("waiting up to %.0f s for the database: %s", deadline.remaining(), why)
+            if attempt.done():
+                self.stop_token.wait(min(0.5, deadline.remaining() or 0))
+                attempt = self._attempt(self._write_down)
+
+    def _attempt(self, call: Callable[[], object]) -> Future[None]:
+        """Call something that asks the database, in a thread for which nobody has to wait."""
+        future: Future[None] = Future()
+        future.add_done_callback(lambda _: self.stop_token.poke())
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                call()
+            except Exception as caught:  # noqa: BLE001 - raised by whoever waits for it
+                error = caught
+            close_connections()
+            settle(future, error)
+
+        threading.Thread(target=work, name="background-database", daemon=True).start()
+        return future
+
+    def _write_down(self) -> None:
+        self._write_row(self.id)
+        self._written = True
+        if self.options.parent is None:
+            catalog.sync()
+
+    def _write_row(self, host_id: uuid.UUID) -> None:
         now = dialect().now()
         own = self.worker
         HostRow.objects.using(database_alias()).update_or_create(
-            id=self.id,
+            id=host_id,
             defaults={
                 "name": self.name,
                 "pid": os.getpid(),
@@ -199,131 +228,120 @@ class Host:
 
     def _start(self) -> None:
         """Start all services in order; StartFailed with the first cause."""
+        notify("STATUS=starting")
         for one in self.services:
-            one.open()
-        self._phase("on_starting", self.services)
+            one.thread.start()
         for one in self.services:
-            if self.stop_token.requested:
-                return
-            one.begin()
-            self._await(one, "on_start", one.started)
-        self._phase("on_started", self.services)
+            self._await(one, "on_starting", partial(one.hook, "on_starting"))
+        for one in self.services:
+            self._await(one, "on_start", one.begin)
+        for one in self.services:
+            self._await(one, "on_started", one.all_started)
         if self.stop_token.requested:
             return
         self.ready = True
         self.state = HostRow.State.RUNNING
+        self._changed()
         host_started.send_robust(sender=type(self), host=self)
         running = sum(one.state == "running" for one in self.users)
         logger.info("host %s started: %d of %d services running", self.name, running, len(self.users))
-        notify("READY=1", f"STATUS={running} services running")
+        self._tell_systemd("READY=1")
 
-    def _phase(self, hook: str, services: Sequence[Supervised]) -> None:
-        for one in services:
-            if self.stop_token.requested:
-                return
-            self._await(one, hook, one.hook(hook))
-
-    def _await(self, one: Supervised, hook: str, future: Future[None]) -> None:
-        """Wait for a start hook, but not longer than its timeout and not beyond a request to stop."""
-        seconds = one.service.start_timeout if one.service.start_timeout is not None else get_settings().startup_timeout
+    def _await(self, one: Supervised, hook: str, call: Callable[[], Future[None]]) -> None:
+        """Call a start hook and wait for it, but not longer than its timeout and not beyond a request to stop."""
+        if self.stop_token.requested:
+            return
+        own = one.service.start_timeout
+        seconds = get_settings().startup_timeout if own is None else own
         deadline = Deadline.after(seconds)
+        future = call()
         future.add_done_callback(lambda _: self.stop_token.poke())
         while not future.done():
             if self.stop_token.requested:
                 return
             if deadline.expired:
+                one.standing.note_deaf(one.thread.stack())
+                one.standing.enter(State.FAILED)
+                one.thread.cancel_hooks()
                 raise StartTimedOut(f"{hook} of service {one.name} took longer than its {seconds:g} s (start_timeout).")
-            self.stop_token.wait(min(deadline.remaining() or 0.001, 1.0))
+            self.stop_token.wait(min(deadline.remaining() or 0, LOOK))
+            self._look()
         if (error := future.exception()) is not None:
+            if hook != "on_start":  # of which its own thread has taken note
+                one.standing.note_failure(error)
+                one.standing.enter(State.FAILED)
             raise StartFailed(f"{hook} of service {one.name} failed: {error!r}") from error
 
     def _wait(self) -> None:
         """Run until told to stop."""
         while not self.stop_token.wait(LOOK):
-            for one in self.users:
-                one.check()
+            self._look()
             self._tell_systemd()
 
-    def _tell_systemd(self) -> None:
-        interval = watchdog_interval()
+    def _look(self) -> None:
+        for one in self.users:
+            one.check()
+
+    def _tell_systemd(self, *lines: str) -> None:
+        """Tell this, that the engine lives, and how the services are if that has changed."""
         now = time.monotonic()
+        interval = watchdog_interval()
         if interval and now - self._notified_at >= interval / 2 and not self.stuck():
             self._notified_at = now
-            bad = [one.name for one in self.services if not one.standing.healthy]
-            status = f"unhealthy: {', '.join(bad)}" if bad else f"{len(self.users)} services running"
-            notify("WATCHDOG=1", f"STATUS={status}")
+            lines = (*lines, "WATCHDOG=1")
+        bad = [one.name for one in self.services if not one.standing.healthy]
+        running = sum(one.state == State.RUNNING for one in self.users)
+        status = f"unhealthy: {', '.join(bad)}" if bad else f"{running} services running"
+        if lines or status != self._status:
+            self._status = status
+            notify(*lines, f"STATUS={status}")
 
-    def _stop(self) -> None:
-        """Stop all services, the user's first, in reverse; each error is kept, none keeps another from its turn."""
+    def _stop(self, code: int) -> int:
+        """Stop all services and write down how it went; returns the exit code."""
+        delay = get_settings().drain_delay if self.ready else 0
         self.ready = False
         self.state = HostRow.State.STOPPING
-        total = get_settings().shutdown_timeout
+        self._changed()
         logger.info("stopping: %s", self.stop_token.reason)
         notify("STOPPING=1", f"STATUS=stopping: {self.stop_token.reason}")
         host_stopping.send_robust(sender=type(self), host=self)
-        if get_settings().drain_delay and self._is_up():
-            time.sleep(get_settings().drain_delay)  # a load balancer takes its time to hear "not ready"
-        self._deadline = Deadline.after(total)
-        early = Deadline.after(max(total - min(FOR_ENGINE, total / 5), 0.05))
-        opened = [one for one in self.services if one.is_open]
-        began = [one for one in opened if one.was_started]
-        for one in [*self.users, *(engine for engine in self.engine if not engine.stops_late)]:
-            one.request_stop("shutdown", early)
-        self._hooks("on_stopping", [one for one in reversed(began) if not one.engine], early)
-        for one in reversed(opened):
-            late = one.engine and one.stops_late
-            deadline = self._deadline if late else early
-            if late:
-                one.request_stop("shutdown", deadline.earlier(None))
-            one.let_stop()
-            if one.begun:
-                self._end(one, deadline)
-        self._hooks("on_stopped", [one for one in reversed(began) if not one.engine], self._deadline)
-        for one in opened:
-            one.close()
+        if delay and self._code is None:
+            time.sleep(delay)  # a load balancer takes its time to hear "not ready"
+        shutdown = Shutdown(self.services, self._look)
+        shutdown.run()
+        self.problems += shutdown.problems
         if self.worker is not None:
             self.problems += [
                 f"run {one.claim.id} of {one.claim.task} was abandoned and handed back" for one in self.worker.abandoned
             ]
+        for problem in self.problems:
+            logger.error("%s", problem)
+        self.exit_code = code or self._code or (UNCLEAN if self.problems else CLEAN)
+        self._sign_off(shutdown.deadline)
+        logger.info("host %s stopped (%s), exit code %d", self.name, self.stop_token.reason, self.exit_code)
+        return self.exit_code
 
-    def _is_up(self) -> bool:
-        return self._code is None
-
-    def _end(self, one: Supervised, deadline: Deadline) -> None:
-        if not one.wait_ended(deadline):
-            logger.error("service %s does not stop; its thread stands at:\n%s", one.name, one.stack())
-            one.abandon()
-            self.problems.append(f"service {one.name} did not stop in time and was abandoned")
-        self.problems += one.hook_errors
-
-    def _hooks(self, hook: str, services: Sequence[Supervised], deadline: Deadline) -> None:
-        """Call a stop hook of all, each whatever became of the others."""
-        for one in services:
-            future = one.hook(hook)
-            try:
-                future.result(max(deadline.remaining() or 0, 0.1))
-            except TimeoutError:
-                self.problems.append(f"{hook} of {one.name} did not end in time")
-            except Exception as error:  # around a service
-                logger.error("%s of %s failed", hook, one.name, exc_info=error)
-                self.problems.append(f"{hook} of {one.name}: {error!r}")
-
-    def _sign_off(self) -> None:
-        try:
-            sign_off(self.id, self.exit_code or 0, self.stop_token.reason or "")
-        except (OperationalError, InterfaceError) as error:
-            logger.warning("the end of the host could not be written: %s", first_line(error))
-        close_connections()
+    def _sign_off(self, deadline: Deadline) -> None:
+        """Write the end of the host, while there is time."""
+        if not self._written:
+            return
+        attempt = self._attempt(lambda: sign_off(self.id, self.exit_code or 0, self.stop_token.reason or ""))
+        with suppress(TimeoutError, *AWAY):
+            attempt.result(max(deadline.remaining() or 0, LEAST))
+            return
+        logger.warning("the end of the host could not be written: the database is away")
 
     def start_afresh(self) -> None:
         """This host was declared lost: its runs belong to others; go on under a new id."""
-        self.id = uuid.uuid4()
+        fresh = uuid.uuid4()
+        self._write_row(fresh)
+        self.id = fresh
         if self.worker is not None:
             self.worker.host_lost()
         for one in self.services:
-            one.lease_lost()
-            one.standing.dirty = True
-        self._write_row()
+            if one.lease is not None:
+                one.lease.lease_lost()
+            one.standing.touch()
 
     # What the parts need of each other
 
@@ -349,13 +367,8 @@ class Host:
 
     def _supervise(self, service: BackgroundService) -> Supervised:
         service.memory = DatabaseMemory()
-        return Supervised(
-            service,
-            changed=self._changed,
-            stop_host=self.request_stop,
-            acquire=lambda name: leases.acquire(f"service:{name}", self.id),
-            release=lambda name: leases.release(f"service:{name}", self.id),
-        )
+        lease = Lease(service.get_name(), lambda: self.id) if service.singleton else None
+        return Supervised(service, changed=self._changed, stop_host=self.request_stop, lease=lease)
 
     def _changed(self) -> None:
         if self.heartbeat.stop is not None:
@@ -368,20 +381,11 @@ class Host:
         if self.worker is not None:
             self.worker.asked(execution, reason)
 
-    def _leased(self) -> list[Any]:
-        return [Lease(one) for one in self.users if one.holds_lease]
+    def _leased(self) -> list[Lease]:
+        return [one.lease for one in self.users if one.lease is not None and one.lease.is_held]
 
     def _facts(self) -> dict[str, Any]:
         return {"state": self.state, "running": self.worker.in_use() if self.worker else {}}
-
-
-class Lease:
-    """A singleton's lease, under the name by which it is stored."""
-
-    def __init__(self, service: Supervised) -> None:
-        self.name = f"service:{service.name}"
-        self.believe = service.believe
-        self.lease_lost = service.lease_lost
 
 
 def software() -> dict[str, str]:

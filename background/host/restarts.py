@@ -29,11 +29,17 @@ class Restarts:
         self._service = service
         self._failures: list[float] = []
         self._trouble = 0
-        self._began = time.monotonic()
+        self._began: float | None = None
+        self._lasted = 0.0
 
     def began(self) -> None:
         """Execute begins now."""
         self._began = time.monotonic()
+
+    def ended(self) -> None:
+        """Execute is over."""
+        self._lasted = 0.0 if self._began is None else time.monotonic() - self._began
+        self._began = None
 
     def judge(self, error: BaseException | None) -> Verdict:
         """Return what follows the end of execute by itself."""
@@ -52,8 +58,9 @@ class Restarts:
         most = self._service.max_restarts
         return most is not None and len(self._failures) > most
 
-    def delay(self) -> float:
-        """Return the seconds before the next start: growing, small again after a healthy minute."""
-        healthy = time.monotonic() - self._began >= HEALTHY
+    def delay(self, error: BaseException | None) -> float:
+        """Return the seconds before the next start: growing with each failure, small again after a healthy minute."""
+        healthy = error is None or self._lasted >= HEALTHY
         self._trouble = 1 if healthy else self._trouble + 1
+        self._lasted = 0.0
         return self._service.backoff.delay(self._trouble)

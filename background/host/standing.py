@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from background.jobs.policies import storable
 from background.models import Service
 from background.services.base import BackgroundService, Tick
+from background.services.periodic import TooManyFailures
 from background.signals import service_failed
 
 logger = logging.getLogger("background.host")
 
 State = Service.State
+WORDS: dict[str, str] = {
+    State.RUNNING: "started",
+    State.STOPPED: "stopped",
+    State.STANDBY: "stands by: another host has the lease",
+}
 
 
 class Standing:
@@ -27,6 +34,8 @@ class Standing:
         self.engine = engine
         self._changed = changed
         self.dirty = True
+        self._lock = threading.Lock()
+        self._final = False
         self.state: str = State.STARTING
         self.healthy = True
         self.error = ""
@@ -40,16 +49,14 @@ class Standing:
         self.last_beat_at: datetime | None = None
         self.last_duration: float | None = None
 
-    def enter(self, state: str) -> None:
-        """Be in a state from now on."""
-        self.state, self.since = state, datetime.now(UTC)
-        if state == State.RUNNING:
-            self.healthy = True
-        word = {
-            State.RUNNING: "started",
-            State.STOPPED: "stopped",
-            State.STANDBY: "stands by: another host has the lease",
-        }.get(state)  # type: ignore[call-overload]
+    def enter(self, state: str, of: Collection[str] = (), for_ever: bool = False) -> None:
+        """Be in a state from now on; only if the present one is among `of`, where that is given."""
+        with self._lock:
+            if self._final or (of and self.state not in of):
+                return
+            self.state, self.since, self._final = state, datetime.now(UTC), for_ever
+            self.healthy = state != State.FAILED and (self.healthy or state in (State.RUNNING, State.STOPPED))
+        word = WORDS.get(state)
         if word:
             logger.log(logging.DEBUG if self.engine else logging.INFO, "%s %s", self.name, word)
         self.touch()
@@ -58,14 +65,31 @@ class Standing:
         self.dirty = True
         self._changed()
 
-    def note_failure(self, error: BaseException) -> None:
-        """Take note of an exception of execute, or of a start hook."""
-        logger.error("%s failed: %r", self.name, error, exc_info=error)
+    def note_failure(self, error: BaseException, words: str = "%s failed: %r") -> None:
+        """Take note of an exception of execute or of a hook."""
+        logger.error(words, self.name, error, exc_info=error)
         self._note_error(error)
-        self.failures += 1
+        if not isinstance(error, TooManyFailures):  # its ticks are counted already
+            self.failures += 1
+        self.touch()
+
+    def note_health(self) -> None:
+        """Take note that it has worked for long: what failed before is past."""
+        if self.failures:
+            self.failures = 0
+            self.touch()
+
+    def note_deaf(self, stack: str) -> None:
+        """Take note that it was told to stop and does not."""
+        self.healthy = False
+        self.error, self.error_at = storable(f"It does not stop; it stands at:\n{stack}")[-20_000:], datetime.now(UTC)
+        self.touch()
 
     def note_tick(self, tick: Tick) -> None:
-        """Take note of a tick; a failing one is logged by the service itself."""
+        """Take note of a tick, or of when the first will be; a failing one is logged by the service itself."""
+        if tick.duration is None:
+            self.next_tick_at, self.dirty = tick.next_at, True
+            return
         self.last_beat_at = datetime.now(UTC)
         self.last_duration, self.next_tick_at = tick.duration, tick.next_at
         self.iterations += 1

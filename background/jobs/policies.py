@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-
 
 from background.exceptions import InvalidArguments, InvalidPolicy
 from background.timing import Backoff, Schedule, parse
@@ -28,6 +29,7 @@ OF_TASK = (
 )  # fmt: skip
 OF_SCHEDULE = ("overlap", "misfire", "misfire_grace", "misfire_limit", "starts_at", "ends_at", "jitter")
 MAX_ARGUMENTS = 64 * 1024
+MAX_KEY = 255
 
 
 def check_policies(owner: str, policies: Mapping[str, Any]) -> None:
@@ -73,11 +75,14 @@ def retention_text(value: Any, owner: str = "retain") -> str:
 
 
 def as_schedule(schedule: Schedule | str | None, timezone: str | None) -> Schedule | None:
-    """Return the schedule object for what a declaration gave; InvalidSchedule if it is none."""
+    """Return the schedule object for what a declaration gave; InvalidSchedule if no row can hold it."""
     if schedule is None or schedule == "":
         return None
-    found = parse(schedule, timezone) if isinstance(schedule, str) else schedule
-    return found.in_zone(timezone) if timezone else found
+    if isinstance(schedule, str):
+        return parse(schedule, timezone or None)
+    found = schedule.in_zone(timezone) if timezone else schedule
+    parse(str(found), found.timezone)  # rows keep the text: what has none, as an interval below a second, is refused
+    return found
 
 
 def json_ready(value: Any, what: str) -> Any:
@@ -97,7 +102,7 @@ def json_ready(value: Any, what: str) -> Any:
 
 def is_storable(text: str) -> bool:
     """Tell whether JSON text (made with ASCII escapes) can be stored everywhere: no NUL, no half of a surrogate pair."""
-    if "\\u0000" in text:
+    if re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):  # the escape of NUL, not a backslash before "u0000"
         return False
     if "\\ud" not in text:
         return True
@@ -117,7 +122,7 @@ class _Strict(json.JSONEncoder):
     """JSON and nothing else, but lazy translations and the like say which type was met."""
 
     def default(self, o: Any) -> Any:
-        raise TypeError(f"{o!r} is a {type(o).__name__}; pass a string or a number instead")
+        raise TypeError(f"Unsupported type: {o!r} is a {type(o).__name__}; pass a string or a number instead")
 
 
 def bind(
@@ -136,14 +141,26 @@ def bind(
 def key_of(policy: Key, task: Any, args: Any, kwargs: Any) -> str:
     """Return the key that a callable or a format string makes of the arguments, under the task's own name."""
     if callable(policy):
-        made = str(policy(*args, **kwargs))
+        try:
+            made = str(policy(*args, **kwargs))
+        except Exception as error:  # the site's own code; whoever enqueues hears of it
+            raise InvalidPolicy(
+                f"{task.module_path}: the key could not be made: {type(error).__name__}: {error}."
+            ) from error
     else:
         bound = bind(task.func, task.takes_context, args, kwargs, task.module_path)
         try:
             made = str(policy).format(*args, **bound.arguments)
-        except (KeyError, IndexError, AttributeError) as error:
-            raise InvalidPolicy(f"{task.module_path}: the key {policy!r} names no argument {error}.") from error
-    return f"{task.module_path}:{made}"[:255]
+        except (KeyError, IndexError, AttributeError, ValueError, TypeError) as error:
+            raise InvalidPolicy(
+                f"{task.module_path}: the key {policy!r} does not fit the arguments: {error}."
+            ) from error
+    key = storable(f"{task.module_path}:{made}")
+    return (
+        key
+        if len(key) <= MAX_KEY
+        else f"{key[: MAX_KEY - 33]}:{hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()}"
+    )
 
 
 def utc(value: datetime | None) -> datetime | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.db.models import Min
+from django.db.models import Count, Min
+from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from background.conf import get_settings
 from background.dialects import dialect
@@ -15,6 +17,8 @@ from background.scope import database_alias
 
 # Minutes that a run may wait in a served queue before a person should know.
 LONG_WAIT = timedelta(minutes=10)
+# Since when a ready run waits: one that was due later, or is tried again, did not wait from its first hour on.
+WAITS_SINCE = Greatest("enqueued_at", Coalesce("run_after", "enqueued_at"), Coalesce("started_at", "enqueued_at"))
 
 
 def live_hosts(now: datetime) -> list[Host]:
@@ -34,21 +38,29 @@ def attention(now: datetime | None = None) -> list[str]:
             _("Host %(name)s is silent since %(at)s.")
             % {"name": host.name, "at": host.heartbeat_at.isoformat(timespec="seconds")}
         )
+    held = Run.objects.using(alias).running().exclude(host=None).exclude(host__in=[one.id for one in hosts])
+    for name, count in held.values_list("host_name").annotate(count=Count("id")).order_by("host_name"):
+        text = ngettext(
+            "%(count)d run is held by host %(name)s, which is gone or silent.",
+            "%(count)d runs are held by host %(name)s, which is gone or silent.",
+            count,
+        )
+        found.append(text % {"count": count, "name": name})
     rows = Service.objects.using(alias).filter(host__in=hosts).order_by("name")
     for service in rows:
         if service.state in (Service.State.FAILED, Service.State.BACKOFF) or not service.healthy:
             last = service.error.strip().rpartition("\n")[2] or _("misses its watchdog")
             found.append(
                 _("Service %(name)s is %(state)s: %(error)s")
-                % {"name": service.name, "state": service.state, "error": last[:200]}
+                % {"name": service.name, "state": service.get_state_display(), "error": last[:200]}
             )
     paused = set(Queue.objects.using(alias).filter(paused=True).values_list("name", flat=True))
     for name in queue_names():
         ready = Run.objects.using(alias).ready().filter(queue=name, position__isnull=False)
-        oldest = ready.aggregate(oldest=Min("enqueued_at"))["oldest"]
+        oldest = ready.aggregate(oldest=Min(WAITS_SINCE))["oldest"]
         if oldest is None or name in paused:
             continue
-        if hosts and not any(host.serves(name) or has_workers(host, hosts, name) for host in hosts):
+        if hosts and not any(host.serves(name) for host in hosts):
             found.append(_("Queue %(name)s has runs waiting and no live host serves it.") % {"name": name})
         elif now - oldest > LONG_WAIT:
             found.append(
@@ -60,8 +72,3 @@ def attention(now: datetime | None = None) -> list[str]:
     for job in Job.objects.using(alias).filter(outcomes__endswith="fff"):
         found.append(_("Job %(name)s failed three times in a row.") % {"name": job.name})
     return found
-
-
-def has_workers(host: Host, hosts: list[Host], queue: str) -> bool:
-    """Tell whether a worker process of this host serves the queue."""
-    return any(child.parent_id == host.id and child.serves(queue) for child in hosts)

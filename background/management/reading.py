@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.core.management.base import CommandError
 from django.db.models import Model, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from background.conf import get_settings
 from background.dialects import dialect
+from background.management.acting import find_run, known_queues
+from background.management.arguments import no_such
 from background.management.attention import attention, live_hosts
 from background.management.terminal import ago, duration
 from background.models import Host, Job, Queue, Run, Service
@@ -16,6 +23,8 @@ from background.queue.pause import queue_names
 from background.scope import database_alias
 
 COUNTED = 10_000
+# Not printed: arguments and results may hold secrets, and the admin has a permission for them.
+HEAVY = {"runs": ("args", "kwargs", "result"), "jobs": ("args", "kwargs", "defaults")}
 
 
 class Listing(NamedTuple):
@@ -41,9 +50,31 @@ def jobs() -> QuerySet[Job]:
     return Job.objects.using(database_alias()).order_by("name")
 
 
-def runs(filters: dict[str, Any], limit: int) -> QuerySet[Run]:
-    rows = Run.objects.using(database_alias()).filter(**{key: value for key, value in filters.items() if value})
-    return rows.select_related("host").order_by("-enqueued_at", "-id")[:limit]
+def runs(options: dict[str, Any]) -> QuerySet[Run]:
+    """Return the newest runs of these filters; CommandError for a name that nothing bears."""
+    rows: QuerySet[Run] = Run.objects.using(database_alias()).defer(*HEAVY["runs"])
+    if text := options.get("id"):
+        rows = rows.filter(id=find_run(text).id)
+    if status := options.get("status"):
+        rows = rows.filter(status=status)
+    if name := options.get("job"):
+        rows = of_job(rows, name)
+    if name := options.get("queue"):
+        of_queue = rows.filter(queue=name)
+        if not of_queue.exists() and name not in (known := known_queues()):
+            raise CommandError(no_such(gettext("queue"), name, known))
+        rows = of_queue
+    return rows.order_by("-enqueued_at", "-id")[: options.get("limit") or 50]
+
+
+def of_job(rows: QuerySet[Run], name: str) -> QuerySet[Run]:
+    """Return the runs of a job: by its row, for which there is an index, else by the name that outlives it."""
+    jobs = Job.objects.using(database_alias())
+    if job := jobs.filter(name=name).first():
+        return rows.filter(job=job)
+    if not rows.filter(job_name=name).exists():
+        raise CommandError(no_such(gettext("job"), name, jobs.values_list("name", flat=True)))
+    return rows.filter(job_name=name)
 
 
 def services() -> QuerySet[Service]:
@@ -102,6 +133,19 @@ def state_of(job: Job) -> Any:
     return _("active") if job.enabled else _("paused")
 
 
+def state_of_host(host: Host) -> Any:
+    silent = timezone.now() - host.heartbeat_at > timedelta(seconds=get_settings().host_timeout)
+    return _("silent") if host.is_live and silent else host.get_state_display()
+
+
+def served_by(host: Host) -> Any:
+    if not host.works:
+        return "–"
+    if host.queues is None and host.excluded_queues:
+        return _("all but %(names)s") % {"names": ", ".join(host.excluded_queues)}
+    return _("all") if host.queues is None else ", ".join(host.queues)
+
+
 LISTINGS = {
     "jobs": Listing(
         _("Jobs"), (_("Name"), _("Schedule"), _("Zone"), _("Next run"), _("Last 30"), _("State")),
@@ -127,9 +171,9 @@ LISTINGS = {
     "hosts": Listing(
         _("Hosts"), (_("Host"), _("State"), _("Version"), _("Started"), _("Heartbeat"), _("In use"), _("Queues")),
         lambda host: (
-            host.name, host.get_state_display(), host.version, ago(host.started_at), ago(host.heartbeat_at),
+            host.name, state_of_host(host), host.version, ago(host.started_at), ago(host.heartbeat_at),
             ", ".join(f"{used}/{host.concurrency.get(name, '?')} {name}" for name, used in host.running.items()),
-            _("all") if host.queues is None else ", ".join(host.queues),
+            served_by(host),
         ),
         _("No hosts. Start one with `python manage.py runbackground`."),
     ),

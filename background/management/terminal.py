@@ -33,9 +33,15 @@ INDENT = " " * 11
 MARKS = {"DEBUG": "·", "INFO": "●", "WARNING": "▲", "ERROR": "✖", "CRITICAL": "✖"}
 
 
-def wants_colour(stream: Any) -> bool:
-    """Tell whether to write colours to this stream: to a terminal, unless NO_COLOR is set (no-color.org)."""
-    return hasattr(stream, "isatty") and stream.isatty() and not os.environ.get("NO_COLOR")
+def wants_colour(stream: Any, asked: bool | None = None) -> bool:
+    """Tell whether to write colours to this stream: as a flag asked, else by NO_COLOR and FORCE_COLOR, else if a terminal."""
+    if asked is not None:
+        return asked
+    if os.environ.get("NO_COLOR"):  # no-color.org
+        return False
+    if os.environ.get("FORCE_COLOR"):  # force-color.org
+        return True
+    return hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def plain(text: Any) -> str:
@@ -59,8 +65,9 @@ class LineFormatter(logging.Formatter):
         at = datetime.fromtimestamp(record.created, UTC).astimezone(timezone.get_default_timezone())
         room = "" if record.name.startswith("background.") else f"{record.name}: "
         message = room + plain(record.getMessage()).replace("\n", "\n" + INDENT)
-        if record.exc_info:
-            message += "".join(f"\n{INDENT}{one}" for one in plain(self.formatException(record.exc_info)).splitlines())
+        below = [self.formatException(record.exc_info)] if record.exc_info else []
+        below += [record.stack_info] if record.stack_info else []
+        message += "".join(f"\n{INDENT}{line}" for text in below for line in plain(text).splitlines())
         mark = MARKS.get(record.levelname, "●")
         if not self._colour:
             return f"{at:%H:%M:%S} {mark} {message}"
@@ -69,17 +76,31 @@ class LineFormatter(logging.Formatter):
         return f"\x1b[2m{at:%H:%M:%S}\x1b[0m \x1b[{colour}m{mark}\x1b[0m {body}"
 
 
-def configure_logging(stream: TextIO | None = None, verbosity: int = 1) -> None:
-    """Write the log to the terminal, unless the site's LOGGING already has a handler for it."""
+def configure_logging(stream: TextIO | None = None, verbosity: int = 1, colour: bool | None = None) -> None:
+    """Write the log to the terminal, unless the site's LOGGING has a handler for it; `colour` is what a flag asked."""
     stream = stream or sys.stderr
-    root = logging.getLogger()
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    root, ours = logging.getLogger(), logging.getLogger("background")
     if not any(isinstance(one, logging.StreamHandler) for one in root.handlers):
         handler = logging.StreamHandler(stream)
-        handler.setFormatter(LineFormatter(wants_colour(stream)))
+        handler.setFormatter(LineFormatter(wants_colour(stream, colour)))
+        handler.addFilter(lambda record: not is_written_below_root(record))
         root.addHandler(handler)
-    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    root.setLevel(min(root.level or logging.WARNING, logging.WARNING if verbosity == 0 else logging.INFO))
-    logging.getLogger("background").setLevel(level)
+        root.setLevel(min(root.level or logging.WARNING, logging.WARNING if verbosity == 0 else logging.INFO))
+    if not ours.handlers or verbosity != 1:  # else the site has said what it wants to read of us
+        ours.setLevel(level)
+
+
+def is_written_below_root(record: logging.LogRecord) -> bool:
+    """Tell whether a handler of the record's own loggers writes it to a stream, as that of "django" does under DEBUG."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None and logger.parent is not None:
+        for one in logger.handlers:
+            to_stream = isinstance(one, logging.StreamHandler) and not isinstance(one, logging.FileHandler)
+            if to_stream and record.levelno >= one.level and one.filter(record):
+                return True
+        logger = logger.parent
+    return False
 
 
 def banner(lines: Iterable[tuple[str, str]], stream: TextIO | None = None) -> None:
@@ -93,20 +114,27 @@ def banner(lines: Iterable[tuple[str, str]], stream: TextIO | None = None) -> No
     stream.flush()
 
 
-def table(out: Writer, title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
-    """Write a table: by rich on a terminal where it is installed, else in plain columns."""
+def table(
+    out: Writer,
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    empty: str,
+    colour: bool | None = None,
+) -> None:
+    """Write a table: by rich on a terminal where it is installed, else in plain columns; `colour` is what a flag asked."""
     heads = [str(head) for head in heads]
     cells = [[plain(cell).partition("\n")[0] for cell in row] for row in rows]
     if not cells:
         out.write(f"{empty}\n")
         return
-    if RICH and wants_colour(getattr(out, "_out", out)):
-        made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    if RICH and wants_colour(getattr(out, "_out", out), colour):
+        made = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
         for head in heads:
             made.add_column(head, overflow="fold")
         for row in cells:
             made.add_row(*(Text(cell) for cell in row))
-        Console(file=cast(TextIO, getattr(out, "_out", out))).print(made)
+        Console(file=cast(TextIO, getattr(out, "_out", out)), force_terminal=True).print(made)
         return
     widths = [max(len(row[place]) for row in [list(heads), *cells]) for place in range(len(heads))]
     for row in [list(heads), *cells]:
@@ -114,8 +142,8 @@ def table(out: Writer, title: str, heads: Sequence[str], rows: Sequence[Sequence
 
 
 def as_json(out: Writer, value: Any) -> None:
-    """Write JSON for programs: codes, and instants in UTC."""
-    out.write(json.dumps(value, indent=2, default=_jsonable, ensure_ascii=False) + "\n")
+    """Write JSON for programs: codes, instants in UTC, and nothing but ASCII, which no terminal obeys or refuses."""
+    out.write(json.dumps(value, indent=2, default=_jsonable) + "\n")
 
 
 def _jsonable(value: Any) -> Any:

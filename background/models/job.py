@@ -298,6 +298,11 @@ class Job(models.Model):
         return self.defaults is not None
 
     @property
+    def is_exclusive(self) -> bool:
+        """Whether an occurrence of its schedule waits until no other run of it is running."""
+        return self.overlap in (self.Overlap.QUEUE, self.Overlap.REPLACE)
+
+    @property
     def overrides(self) -> dict[str, Any]:
         """The fields that differ from what the code declares, with the value in force."""
         defaults = self.defaults or {}

@@ -8,10 +8,10 @@ from typing import Any
 from background.dialects import dialect
 from background.dialects.base import DatabaseNow
 from background.models import Run
+from background.queue.finish import append_letters, send_finished
 from background.queue.limits import unblock
 from background.queue.transitions import move
 from background.scope import database_alias
-from background.signals import run_finished
 
 Status = Run.Status
 
@@ -22,24 +22,29 @@ def cancel(run: Run, user: Any = None, reason: str = "") -> bool:
     why = (reason or (f"cancelled by {by}" if by else "cancelled"))[:300]
     ended, asked = dialect().in_transaction(lambda: _cancel(run, by, why))
     if ended:
-        run_finished.send(
-            sender=Run, run_id=run.id, task=run.task, status=Status.CANCELLED.value, job_name=run.job_name
-        )
+        send_finished(run, Status.CANCELLED)
     run.refresh_from_db(fields=["status", "finished_at", "end_reason", "cancel_requested_at", "cancel_requested_by"])
     return bool(ended or asked)
 
 
 def _cancel(run: Run, by: str, why: str) -> tuple[int, int]:
-    ended = move(
-        [run.id], Status.CANCELLED, of=[Status.SCHEDULED, Status.READY, Status.BLOCKED], finished_at=DatabaseNow(), end_reason=why,
-        cancel_requested_at=DatabaseNow(), cancel_requested_by=by,
-    )  # fmt: skip
-    if ended:
-        if run.concurrency_key:
-            unblock([run.concurrency_key])
-        return ended, 0
-    running = Run.objects.using(database_alias()).filter(id=run.id, status=Status.RUNNING)
-    return 0, running.update(cancel_requested_at=DatabaseNow(), cancel_requested_by=by, end_reason=why)
+    rows = Run.objects.using(database_alias()).filter(id=run.id)
+    while True:
+        ended = move(
+            [run.id], Status.CANCELLED, of=[Status.SCHEDULED, Status.READY, Status.BLOCKED], finished_at=DatabaseNow(),
+            end_reason=why, cancel_requested_at=DatabaseNow(), cancel_requested_by=by,
+        )  # fmt: skip
+        if ended:
+            if run.job_id:
+                append_letters(run.job_id, "c")
+            if run.concurrency_key:
+                unblock([run.concurrency_key])
+            return ended, 0
+        asked = rows.filter(status=Status.RUNNING).update(
+            cancel_requested_at=DatabaseNow(), cancel_requested_by=by, end_reason=why
+        )
+        if asked or not rows.open().exists():  # else it moved on between the two statements
+            return 0, asked
 
 
 def cancel_requests(ids: Iterable[Any]) -> dict[Any, str]:

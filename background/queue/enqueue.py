@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from background import registry
 from background.compat import Task
+from background.dialects import dialect
 from background.exceptions import InvalidTransition
 from background.jobs.policies import bind, json_ready, key_of
 from background.models import Job, Run
 from background.models.run import position_of
+from background.queue.limits import SLOT
 from background.queue.wakeup import wake_on_commit
 from background.scope import database_alias
 
@@ -39,10 +41,11 @@ def enqueue(
     """
     if job is None and getattr(task, "job_name", ""):
         job = Job.objects.using(database_alias()).filter(name=task.job_name).first()
+        fields = {**_of_using(task), **fields}
     run = make(task, args, kwargs or {}, job, user, **fields)
     run.request_key = request_key
     if run.unique_key or request_key:
-        return _insert_unique(run)
+        return insert_unique(run)
     run.save(force_insert=True, using=database_alias())
     wake_on_commit(run.status == Status.READY)
     return run
@@ -51,13 +54,18 @@ def enqueue(
 def enqueue_many(orders: Iterable[Order]) -> list[Run]:
     """Write runs for (task, args, kwargs) in few statements and return them in order. Blocks for the INSERTs."""
     orders = list(orders)
+    if not orders:
+        return []
     names = {name for task, _, _ in orders if (name := getattr(task, "job_name", ""))}
     rows = {job.name: job for job in Job.objects.using(database_alias()).filter(name__in=names)} if names else {}
-    runs = [make(task, args, kwargs, rows.get(getattr(task, "job_name", "")), None) for task, args, kwargs in orders]
+    runs = [
+        make(task, args, kwargs, rows.get(getattr(task, "job_name", "")), None, **_of_using(task))
+        for task, args, kwargs in orders
+    ]
     with transaction.atomic(using=database_alias()):
         plain = [run for run in runs if run.unique_key is None]
         Run.objects.using(database_alias()).bulk_create(plain, batch_size=500)
-        runs = [run if run.unique_key is None else _insert_unique(run) for run in runs]
+        runs = [run if run.unique_key is None else insert_unique(run) for run in runs]
     wake_on_commit(bool(runs))
     return runs
 
@@ -69,7 +77,7 @@ def trigger(job: Job, user: Any = None, *, reason: str = "", request_key: str | 
     if queue:
         fields["queue"] = queue
     return enqueue(
-        registry.task(job.task), job.args, {**job.kwargs, **kwargs}, job=job, user=user,
+        registry.task(job.task, job.name), job.args, {**job.kwargs, **kwargs}, job=job, user=user,
         trigger=Run.Trigger.MANUAL, reason=reason[:300], request_key=request_key, **fields,
     )  # fmt: skip
 
@@ -80,7 +88,7 @@ def again(run: Run, user: Any = None, reason: str = "", *, request_key: str | No
     if not run.is_finished:
         raise InvalidTransition(f"Run {run.id} is {run.status}: only a finished run can be run again.")
     return enqueue(
-        registry.task(run.task), run.args, {**run.kwargs, **kwargs}, job=run.job, user=user, rerun_of=run, queue=run.queue,
+        registry.task(run.task, run.job_name), run.args, {**run.kwargs, **kwargs}, job=run.job, user=user, rerun_of=run, queue=run.queue,
         priority=run.priority, trigger=Run.Trigger.MANUAL, reason=reason[:300], request_key=request_key, subject=run.subject,
     )  # fmt: skip
 
@@ -90,6 +98,8 @@ def occurrence(job: Job, task: Task, scheduled_for: datetime, run_after: datetim
     run = make(task, job.args, job.kwargs, job, None, trigger=Run.Trigger.SCHEDULE, scheduled_for=scheduled_for)
     run.run_after = run_after
     run.enqueued_at = now
+    if job.is_exclusive:
+        run.concurrency = 1
     run.status, run.position = (
         (Status.SCHEDULED, None) if run_after > now else (Status.READY, position_of(run_after, run.priority))
     )
@@ -102,14 +112,13 @@ def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | 
     args, kwargs = json_ready(list(args), name), json_ready(dict(kwargs), name)
     now = timezone.now()
     run_after = fields.pop("run_after", None) or task.run_after
-    policies = {
-        "queue": task.queue_name if job is None or task.queue_name != "default" else job.queue,
-        "priority": task.priority if job is None or task.priority != 0 else job.priority,
-    }
+    policies = {"queue": job.queue if job else task.queue_name, "priority": (job or task).priority}
     source = job or task
     policies |= {one: getattr(source, one, default) for one, default in _SHARED.items()}
     policies["executor"] = policies["executor"] or getattr(task, "runs_on", "thread")
     unique, limit = getattr(task, "unique", None), policies["concurrency"]
+    # Without a limit the key of a job's runs only tells its occurrences that they are there (see Overlap).
+    slot = slot_of(job) if job is not None and job.is_exclusive else ""
     if unique or limit:
         bind(task.func, task.takes_context, args, kwargs, name)
     run = Run(
@@ -117,13 +126,25 @@ def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | 
         args=args, kwargs=kwargs, run_after=run_after, enqueued_at=now,
         triggered_by=user, triggered_by_name=user.get_username() if user is not None else "",
         unique_key=key_of(unique, task, args, kwargs) if unique else None,
-        concurrency_key=_concurrency_key(task, args, kwargs) if limit else "",
+        concurrency_key=_concurrency_key(task, args, kwargs) if limit else slot,
         **{**policies, **fields},
     )  # fmt: skip
     due = run_after is None or run_after <= now
     run.status = Status.READY if due else Status.SCHEDULED
     run.position = position_of(now, run.priority) if due else None
     return run
+
+
+def slot_of(job: Job) -> str:
+    """Return the concurrency key that stands for the job itself."""
+    return f"{SLOT}{job.name}"
+
+
+def _of_using(task: Task) -> dict[str, Any]:
+    """Return what `task.using()` changed: the caller's word goes before that of the job's row."""
+    declared = registry.tasks().get(task.module_path, task)
+    fields = {"queue": (task.queue_name, declared.queue_name), "priority": (task.priority, declared.priority)}
+    return {name: value for name, (value, plain) in fields.items() if value != plain}
 
 
 _SHARED: dict[str, Any] = {"max_attempts": 1, "timeout": None, "executor": "", "concurrency": None}
@@ -134,22 +155,22 @@ def _concurrency_key(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any])
     return key_of(policy, task, args, kwargs) if policy else task.module_path
 
 
-def _insert_unique(run: Run) -> Run:
+def insert_unique(run: Run) -> Run:
     """Insert a run unless an open one has its unique key, or one its request key: then return that."""
-    alias = database_alias()
+    error: IntegrityError | None = None
     for _ in range(5):
         if found := _existing(run):
             return found
         try:
-            with transaction.atomic(using=alias):
-                run.save(force_insert=True, using=alias)
-        except IntegrityError:
-            if _existing(run) is None and not Run.objects.using(alias).filter(job=run.job_id).exists():
-                raise
+            dialect().in_transaction(lambda: run.save(force_insert=True, using=database_alias()))
+        except IntegrityError as refusal:
+            error = refusal
             continue  # someone was faster; by now theirs may have ended again
         wake_on_commit(run.status == Status.READY)
         return run
-    raise InvalidTransition(f"The unique key {run.unique_key!r} was taken and freed again and again; try later.")
+    raise InvalidTransition(
+        f"The unique key {run.unique_key!r} was taken and freed again and again; try later."
+    ) from error
 
 
 def _existing(run: Run) -> Run | None:

@@ -11,11 +11,10 @@ from django.db.models import F
 
 from background.dialects import dialect
 from background.models import Job, Run, RunLog
-from background.models.run import position_of
 from background.queue.claim import Claim
 from background.queue.limits import unblock
 from background.queue.outcome import Kind, Line, Outcome
-from background.queue.transitions import move
+from background.queue.transitions import move, place_of
 from background.queue.wakeup import wake
 from background.scope import database_alias
 from background.signals import run_finished
@@ -32,30 +31,52 @@ def finish(outcomes: Sequence[Outcome], now: datetime | None = None) -> list[Out
 
     One transaction for all, tried again where the database breaks it off; sends `run_finished` after it. Blocks.
     """
-    refused = dialect().in_transaction(lambda: _finish(outcomes, now))
+    refused, cancelled = dialect().in_transaction(lambda: _finish(outcomes, now))
     for outcome in refused:
         logger.warning(
             "run %s of %s is held by another host by now; its outcome here is discarded",
             outcome.claim.id,
             outcome.claim.task,
         )
-    announce([one for one in outcomes if one not in refused])
+    lost = {id(one) for one in refused}
+    announce([one for one in outcomes if id(one) not in lost])
+    for outcome in cancelled:
+        send_finished(outcome.claim, Status.CANCELLED)
     return refused
 
 
-def _finish(outcomes: Sequence[Outcome], now: datetime | None) -> list[Outcome]:
+def _finish(outcomes: Sequence[Outcome], now: datetime | None) -> tuple[list[Outcome], list[Outcome]]:
+    """Return the refused outcomes and those that would go on but were cancelled meanwhile."""
     now = now or dialect().now()
-    refused = [one for one in outcomes if not _write(one, now)]
-    written = [one for one in outcomes if one not in refused]
+    refused: list[Outcome] = []
+    written: list[Outcome] = []
+    for one in outcomes:
+        (written if _write(one, now) else refused).append(one)
+    cancelled = _end_cancelled([one for one in written if one.kind not in FINAL], now)
     write_lines([(one.claim, one.lines) for one in written])
-    note_outcomes(written)
+    note_letters(
+        [(one.claim.job_id, LETTERS[one.kind]) for one in written if one.kind in LETTERS]
+        + [(one.claim.job_id, "c") for one in cancelled]
+    )
     unblock(one.claim.concurrency_key for one in written if one.claim.concurrency_key)
-    return refused
+    return refused, cancelled
+
+
+def _end_cancelled(outcomes: list[Outcome], now: datetime) -> list[Outcome]:
+    """End the runs that would be tried again although a person asked for their end while they were running."""
+    if not outcomes:
+        return []
+    rows = Run.objects.using(database_alias()).filter(id__in=[one.claim.id for one in outcomes])
+    asked = set(rows.filter(cancel_requested_at__isnull=False).values_list("id", flat=True))
+    if asked:
+        move(asked, Status.CANCELLED, of=[Status.READY, Status.SCHEDULED], finished_at=now)
+    return [one for one in outcomes if one.claim.id in asked]
 
 
 def finish_within(outcome: Outcome) -> bool:
     """Write one outcome inside the caller's transaction; False if the run is held by another host by now. Blocks."""
-    return not _finish([outcome], None)
+    refused, _ = _finish([outcome], None)
+    return not refused
 
 
 def _write(outcome: Outcome, now: datetime) -> bool:
@@ -74,10 +95,12 @@ def _changes(outcome: Outcome, now: datetime) -> tuple[str, dict[str, Any]]:
     if outcome.error is not None:
         changes["errors"] = [*claim.errors, outcome.error]
         changes["error_type"] = outcome.error["type"][:255]
-        changes["error_summary"] = outcome.error["message"][:500]
+        changes["error_summary"] = first_line(outcome.error["message"])
         changes["fingerprint"] = outcome.fingerprint
     if outcome.kind in FINAL:
-        changes |= {"finished_at": now, "end_reason": outcome.reason[:300]}
+        changes["finished_at"] = now
+        if outcome.reason or outcome.kind is not Kind.CANCELLED:  # what the person said who cancelled it stays
+            changes["end_reason"] = outcome.reason[:300]
         if outcome.kind is Kind.SUCCEEDED:
             changes["result"] = outcome.result
         return FINAL[outcome.kind], changes
@@ -85,19 +108,21 @@ def _changes(outcome: Outcome, now: datetime) -> tuple[str, dict[str, Any]]:
         changes["attempt"] = F("attempt") - 1
     if outcome.delay <= 0:
         # It keeps its place: it had waited for its turn already.
-        return Status.READY, changes | {"position": position_of(claim.enqueued_at, claim.priority)}
+        return Status.READY, changes | {"position": place_of(claim.enqueued_at, claim.run_after, claim.priority)}
     return Status.SCHEDULED, changes | {"run_after": now + timedelta(seconds=outcome.delay)}
 
 
 def announce(outcomes: Iterable[Outcome]) -> None:
     """Tell receivers of `run_finished` and the workers of this process what was written."""
     for outcome in outcomes:
-        claim = outcome.claim
         if outcome.kind in FINAL:
-            run_finished.send(
-                sender=Run, run_id=claim.id, task=claim.task, status=FINAL[outcome.kind].value, job_name=claim.job_name
-            )
+            send_finished(outcome.claim, FINAL[outcome.kind])
     wake()
+
+
+def send_finished(one: Claim | Run, status: Status) -> None:
+    """Tell receivers of `run_finished` that a run has reached its final state; what they raise is logged."""
+    run_finished.send_robust(sender=Run, run_id=one.id, task=one.task, status=status.value, job_name=one.job_name)
 
 
 def write_lines(batches: Iterable[tuple[Claim, Sequence[Line]]]) -> None:
@@ -126,14 +151,14 @@ def write_progress(claim: Claim, progress: tuple[float, float | None, str] | Non
     return bool(held)
 
 
-def note_outcomes(outcomes: Iterable[Outcome]) -> None:
-    """Append to each job's strip of the last thirty outcomes. Blocks for two statements per job."""
-    letters: dict[int, str] = {}
-    for outcome in outcomes:
-        if outcome.claim.job_id and outcome.kind in LETTERS:
-            letters[outcome.claim.job_id] = letters.get(outcome.claim.job_id, "") + LETTERS[outcome.kind]
-    for job_id in sorted(letters):
-        append_letters(job_id, letters[job_id])
+def note_letters(letters: Iterable[tuple[int | None, str]]) -> None:
+    """Append (job, letter) to each job's strip of the last thirty outcomes. Blocks for two statements per job."""
+    strips: dict[int, str] = {}
+    for job_id, letter in letters:
+        if job_id is not None:
+            strips[job_id] = strips.get(job_id, "") + letter
+    for job_id in sorted(strips):
+        append_letters(job_id, strips[job_id])
 
 
 def append_letters(job_id: int, letters: str) -> None:
@@ -141,6 +166,10 @@ def append_letters(job_id: int, letters: str) -> None:
     strip = dialect().lock(rows, skip=False).values_list("outcomes", flat=True).first()
     if strip is not None:
         rows.update(outcomes=(strip + letters)[-30:])
+
+
+def first_line(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), "")[:500]
 
 
 def release(claims: Sequence[Claim], reason: str = "") -> None:

@@ -8,7 +8,7 @@ from django.db.models import Q
 
 from background.conf import get_settings
 from background.dialects import dialect
-from background.models import Artifact, Host, Job, Run, RunLog, Service, Skip
+from background.models import Artifact, Host, Job, Lease, Run, RunLog, Service, Skip
 from background.scope import database_alias
 
 BATCH = 500
@@ -19,9 +19,10 @@ def prune(now: datetime | None = None, most: int | None = None) -> int:
     now = now or dialect().now()
     deleted = 0
     for rows in _expired(now):
-        while (most is None or deleted < most) and (count := _delete(rows)):
+        while (size := BATCH if most is None else min(BATCH, most - deleted)) > 0 and (count := _delete(rows, size)):
             deleted += count
     _prune_hosts(now)
+    _prune_slots()
     Skip.objects.using(database_alias()).filter(last__lt=now - timedelta(days=90)).delete()
     return deleted
 
@@ -37,22 +38,21 @@ def _expired(now: datetime):  # type: ignore[no-untyped-def]
         number, _, unit = job.retain.partition(" ")
         mine = Run.objects.using(alias).finished().filter(job=job)
         if unit.startswith("run"):
+            if not (count := int(float(number))):
+                yield mine
+                continue
             # Keep the last N: find the enqueue time of the N-th and delete what is older.
-            oldest = (
-                mine.order_by("-enqueued_at", "-id")
-                .values_list("enqueued_at", flat=True)[int(float(number)) - 1 :]
-                .first()
-            )
+            oldest = mine.order_by("-enqueued_at", "-id").values_list("enqueued_at", flat=True)[count - 1 :].first()
             if oldest:
                 yield mine.filter(enqueued_at__lt=oldest)
         else:
             yield mine.filter(finished_at__lt=now - timedelta(days=float(number)))
 
 
-def _delete(rows):  # type: ignore[no-untyped-def]
+def _delete(rows, size: int):  # type: ignore[no-untyped-def]
     """Delete one batch with what hangs on it; the newest run of each occurrence key stays safe by the cursor of its job."""
     alias = database_alias()
-    ids = list(rows.values_list("id", flat=True)[:BATCH])
+    ids = list(rows.values_list("id", flat=True)[:size])
     if not ids:
         return 0
     for artifact in Artifact.objects.using(alias).filter(run__in=ids):
@@ -67,7 +67,20 @@ def _prune_hosts(now: datetime) -> None:
     alias = database_alias()
     old = Host.objects.using(alias).exclude(state__in=Host.LIVE).filter(stopped_at__lt=now - timedelta(days=1))
     ids = list(old.values_list("id", flat=True)[:BATCH])
+    if not ids:
+        return
     ids = [id for id in ids if not Run.objects.using(alias).running().filter(host=id).exists()]
     Service.objects.using(alias).filter(host__in=ids).delete()
     Run.objects.using(alias).filter(host__in=ids).update(host=None)
     Host.objects.using(alias).filter(id__in=ids).delete()
+
+
+def _prune_slots() -> None:
+    """Forget the locks of concurrency keys without open runs; whoever needs one makes it anew (see `lock_key`)."""
+    alias = database_alias()
+    names = Lease.objects.using(alias).filter(name__startswith="slots:").values_list("name", flat=True)
+    keys = Run.objects.using(alias).open().exclude(concurrency_key="").values_list("concurrency_key", flat=True)
+    used = {f"slots:{key}"[:200] for key in keys.distinct()}
+    unused = [name for name in names if name not in used]
+    for start in range(0, len(unused), BATCH):
+        Lease.objects.using(alias).filter(name__in=unused[start : start + BATCH])._raw_delete(alias)

@@ -6,15 +6,15 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef
 
+from background import registry
 from background.conf import get_settings
 from background.dialects import dialect
 from background.models import Host, Lease, Run, Service
-from background.models.run import position_of
-from background.queue.finish import append_letters
+from background.queue.finish import append_letters, send_finished
 from background.queue.limits import blocked_keys, unblock
-from background.queue.transitions import move
+from background.queue.transitions import move, place_of
 from background.queue.wakeup import wake
 from background.scope import database_alias
 
@@ -56,42 +56,53 @@ def forget_services(host: Host, reason: str) -> None:
 def rescue(now: datetime | None = None) -> int:
     """Take the runs of hosts that are gone and make them ready again, or fail them; returns how many. Blocks."""
     alias = database_alias()
-    gone = Q(host__state__in=[Host.State.LOST, Host.State.STOPPED]) | Q(host__isnull=True) | Q(host__id__isnull=True)
-    rows = Run.objects.using(alias).running().filter(gone).select_related("job")[:500]
+    live = Host.objects.using(alias).live().filter(id=OuterRef("host_id"))
+    rows = Run.objects.using(alias).running().filter(~Exists(live)).select_related("job")[:500]
     rescued = 0
     for run in rows:
-        rescued += dialect().in_transaction(lambda run=run: _rescue(run, now))  # type: ignore[misc]
+        if moved_to := dialect().in_transaction(lambda run=run: _rescue(run, now)):  # type: ignore[misc]
+            rescued += 1
+            if moved_to in Run.FINISHED:
+                send_finished(run, moved_to)
     if rescued:
         wake()
     return rescued
 
 
-def _rescue(run: Run, now: datetime | None) -> int:
+def _rescue(run: Run, now: datetime | None) -> Run.Status | None:
     now = now or dialect().now()
     times = run.lost + 1
     poison = times >= get_settings().max_lost
-    fail = poison or (run.job is not None and run.job.on_lost == "fail")
+    fail = poison or _on_lost(run) == "fail"
     error = _error(run, now, times)
     if run.cancel_requested_at:
+        to = Status.CANCELLED
         moved = move([run.id], Status.CANCELLED, of=[Status.RUNNING], held_by=run.token, finished_at=now, lost=times)
     elif fail:
+        to = Status.FAILED
         moved = move(
             [run.id], Status.FAILED, of=[Status.RUNNING], held_by=run.token, finished_at=now, lost=times, errors=[*run.errors, error],
             error_type=error["type"], error_summary=error["message"][:500], fingerprint="HostLost",
             end_reason=f"its host was lost {times} times" if poison else "its host was lost",
         )  # fmt: skip
     else:
+        to = Status.READY
         moved = move(
             [run.id], Status.READY, of=[Status.RUNNING], held_by=run.token, lost=times, attempt=F("attempt") - 1,
-            position=position_of(run.enqueued_at, run.priority),
+            position=place_of(run.enqueued_at, run.run_after, run.priority),
         )  # fmt: skip
     if moved:
         logger.warning("run %s of %s rescued from host %s (lost %d times)", run.id, run.task, run.host_name, times)
-        if fail and run.job_id:
-            append_letters(run.job_id, "f")
+        if to in Run.FINISHED and run.job_id:
+            append_letters(run.job_id, "f" if to == Status.FAILED else "c")
         if run.concurrency_key:
             unblock([run.concurrency_key])
-    return moved
+    return to if moved else None
+
+
+def _on_lost(run: Run) -> str:
+    """What the job's row says, else the task, if this host's code knows it."""
+    return getattr(run.job or registry.tasks().get(run.task), "on_lost", "retry")
 
 
 def _error(run: Run, now: datetime, times: int) -> dict[str, Any]:
@@ -136,9 +147,18 @@ def fail_unknown(now: datetime | None = None) -> int:
             "message": message,
         }
         error["type"] = "background.exceptions.TaskNotFound"
-        failed += move(
-            [run.id], Status.FAILED, of=[Status.READY], finished_at=now, errors=[*run.errors, error], error_type=error["type"],
-            error_summary=message[:500], fingerprint="TaskNotFound", end_reason="task not found",
-        )  # fmt: skip
-        logger.error("run %s failed: %s", run.id, message)
+        if dialect().in_transaction(lambda run=run, error=error: _fail_unknown(run, error, now)):  # type: ignore[misc]
+            failed += 1
+            logger.error("run %s failed: %s", run.id, message)
+            send_finished(run, Status.FAILED)
     return failed
+
+
+def _fail_unknown(run: Run, error: dict[str, Any], now: datetime) -> int:
+    moved = move(
+        [run.id], Status.FAILED, of=[Status.READY], finished_at=now, errors=[*run.errors, error], error_type=error["type"],
+        error_summary=error["message"][:500], fingerprint="TaskNotFound", end_reason="task not found",
+    )  # fmt: skip
+    if moved and run.job_id:
+        append_letters(run.job_id, "f")
+    return moved

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
+from django.db.models import BigIntegerField, Case, Value, When
+
 from background.models import Run
+from background.models.run import position_of
 from background.scope import database_alias
 
 Status = Run.Status
@@ -48,3 +52,16 @@ def move(
     if to in Run.FINISHED:
         changes.setdefault("unique_key", None)
     return rows.update(status=to, **changes)
+
+
+def make_ready(rows: list[tuple[uuid.UUID, int]], of: str) -> int:
+    """Make (id, position) ready; returns how many were. Blocks for one statement."""
+    if not rows:
+        return 0
+    places = [When(id=id, then=Value(position)) for id, position in rows]
+    return move([id for id, _ in rows], Status.READY, of=[of], position=Case(*places, output_field=BigIntegerField()))
+
+
+def place_of(enqueued_at: datetime, run_after: datetime | None, priority: int) -> int:
+    """Return the place of a run that is ready once more: where it stood when it first was."""
+    return position_of(max(enqueued_at, run_after or enqueued_at), priority)

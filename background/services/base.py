@@ -114,11 +114,11 @@ class BackgroundService:
 
 
 class Tick:
-    """What one tick came to, as told to the host."""
+    """What one tick came to, as told to the host; with no duration, only when the first tick is due."""
 
     __slots__ = ("duration", "error", "next_at")
 
-    def __init__(self, duration: float, error: BaseException | None, next_at: Any) -> None:
+    def __init__(self, duration: float | None, error: BaseException | None, next_at: Any) -> None:
         self.duration = duration  # seconds
         self.error = error
         self.next_at = next_at

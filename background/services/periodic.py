@@ -8,9 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import SyncToAsync
 
 from background.scope import Scope, Unit, fresh_context
 from background.services.base import BackgroundService, Tick
@@ -23,6 +26,8 @@ logger = logging.getLogger("background.services")
 
 # A due time further away than this is looked at again on the way: the wall clock may have been set.
 LONGEST_WAIT = 30.0
+# A wall clock that falls behind by so many seconds at once was set.
+CLOCK_BACK = 1.0
 
 
 class TooManyFailures(Exception):
@@ -49,14 +54,6 @@ class PeriodicService(BackgroundService):
         return inspect.iscoroutinefunction(self.tick)
 
     @cached_property
-    def timing(self) -> Schedule:
-        """The schedule, anchored to this start if it is an interval without an anchor."""
-        schedule = parse(self.schedule) if isinstance(self.schedule, str) else self.schedule
-        if isinstance(schedule, Every) and schedule.anchor is None:
-            return every(seconds=schedule.seconds, anchor=datetime.now(UTC))
-        return schedule
-
-    @cached_property
     def wishes(self) -> threading.Event:
         return threading.Event()
 
@@ -72,63 +69,58 @@ class PeriodicService(BackgroundService):
 
     def _execute(self, stop: StopToken) -> None:
         failures = 0
-        due = self._first()
+        pace = self._pace()
         while not stop.requested:
-            pause = self._pause(due)
+            pause = self._pause(pace)
             if pause > 0:
                 stop.wait(pause)
                 continue
-            due = self._next(due)
-            failures = self._tick_once(stop, due, failures)
+            failures = self._tick_once(stop, pace, failures)
 
     async def _aexecute(self, stop: StopToken) -> None:
         failures = 0
-        due = self._first()
+        pace = self._pace()
         while not stop.requested:
-            pause = self._pause(due)
+            pause = self._pause(pace)
             if pause > 0:
                 await stop.sleep(pause)
                 continue
-            due = self._next(due)
-            failures = await self._atick_once(stop, due, failures)
+            failures = await self._atick_once(stop, pace, failures)
 
-    def _first(self) -> datetime | None:
-        now = datetime.now(UTC)
-        return now if self.run_at_start else self.timing.next(now)
+    def _pace(self) -> Pace:
+        schedule = parse(self.schedule) if isinstance(self.schedule, str) else self.schedule
+        pace = Pace(schedule, self.run_at_start)
+        if self.on_tick is not None:
+            self.on_tick(Tick(None, None, pace.due))
+        return pace
 
-    def _next(self, due: datetime | None) -> datetime | None:
-        """Return the next due time: after this one and after now, so that nothing piles up."""
-        now = datetime.now(UTC)
-        return self.timing.next(max(due, now) if due and (due - now).total_seconds() < 1 else now)
-
-    def _pause(self, due: datetime | None) -> float:
+    def _pause(self, pace: Pace) -> float:
         if self.wishes.is_set():
             self.wishes.clear()
             return 0
-        left = (due - datetime.now(UTC)).total_seconds() if due else LONGEST_WAIT
-        return min(left, LONGEST_WAIT)
+        return min(pace.left(), LONGEST_WAIT)
 
-    def _tick_once(self, stop: StopToken, due: datetime | None, failures: int) -> int:
+    def _tick_once(self, stop: StopToken, pace: Pace, failures: int) -> int:
         started = time.monotonic()
         error: BaseException | None = None
         try:
-            fresh_context().run(self._in_scope, stop, due)
-        except Exception as caught:  # around a service: a tick's failure is recorded and never ends it
+            fresh_context().run(self._in_scope, stop, pace.move_on())
+        except Exception as caught:  # noqa: BLE001 - around a service: a tick's failure is recorded and never ends it
             error = caught
-        return self._after(stop, started, error, due, failures)
+        return self._after(stop, started, error, pace, failures)
 
     def _in_scope(self, stop: StopToken, due: datetime | None) -> None:
         with self._scope(stop, due) as scope:
             self.tick(scope)
 
-    async def _atick_once(self, stop: StopToken, due: datetime | None, failures: int) -> int:
+    async def _atick_once(self, stop: StopToken, pace: Pace, failures: int) -> int:
         started = time.monotonic()
         error: BaseException | None = None
         try:
-            await self._in_task(stop, due)
-        except Exception as caught:  # around a service, as above
+            await self._in_task(stop, pace.move_on())
+        except Exception as caught:  # noqa: BLE001 - around a service, as above
             error = caught
-        return self._after(stop, started, error, due, failures)
+        return self._after(stop, started, error, pace, failures)
 
     async def _in_task(self, stop: StopToken, due: datetime | None) -> None:
         context = fresh_context()
@@ -141,18 +133,14 @@ class PeriodicService(BackgroundService):
             await result
 
     def _scope(self, stop: StopToken, due: datetime | None) -> Scope:
-        return Scope(Unit("tick", self.get_name()), stop, idle=max(0, self._pause_until(due)))
+        return Scope(Unit("tick", self.get_name()), stop, idle=max(0, seconds_until(due)))
 
-    def _pause_until(self, due: datetime | None) -> float:
-        return (due - datetime.now(UTC)).total_seconds() if due else LONGEST_WAIT
-
-    def _after(
-        self, stop: StopToken, started: float, error: BaseException | None, due: datetime | None, failures: int
-    ) -> int:
+    def _after(self, stop: StopToken, started: float, error: BaseException | None, pace: Pace, failures: int) -> int:
         failures = failures + 1 if error else 0
         stop.beat()
         if error:
             logger.error("tick of %s failed (%d in a row)", self.get_name(), failures, exc_info=error)
+        due = pace.skip_passed()
         if self.on_tick is not None:
             self.on_tick(Tick(time.monotonic() - started, error, due))
         if error and self.max_failures and failures >= self.max_failures:
@@ -160,10 +148,52 @@ class PeriodicService(BackgroundService):
         return failures
 
 
+class Pace:
+    """When it is time to tick, by a wall clock that may be set meanwhile.
+
+    An interval without an anchor counts from the start of the service.
+    """
+
+    def __init__(self, schedule: Schedule, at_start: bool) -> None:
+        now = datetime.now(UTC)
+        self._floating = isinstance(schedule, Every) and schedule.anchor is None
+        self._schedule = replace(schedule, anchor=now) if isinstance(schedule, Every) and self._floating else schedule
+        self._offset = now.timestamp() - time.monotonic()
+        self.due = now if at_start else self._schedule.next(now)
+
+    def left(self) -> float:
+        """Return the seconds until the next tick, not above 0 if it is due."""
+        self._look_at_clock()
+        return seconds_until(self.due)
+
+    def move_on(self) -> datetime | None:
+        """Return when the next tick is due: after now, so that nothing is made up."""
+        self.due = self._schedule.next(datetime.now(UTC))
+        return self.due
+
+    def skip_passed(self) -> datetime | None:
+        """Return when the next tick is due, leaving out what passed during the last one."""
+        return self.move_on() if seconds_until(self.due) <= 0 else self.due
+
+    def _look_at_clock(self) -> None:
+        """Where the wall clock was set back, compute anew what is due: else nothing would happen for so long."""
+        now = datetime.now(UTC)
+        before, self._offset = self._offset, now.timestamp() - time.monotonic()
+        back = before - self._offset
+        if back < CLOCK_BACK:
+            return
+        logger.warning("the clock was set back by %.0f s", back)
+        if isinstance(self._schedule, Every) and self._floating and self._schedule.anchor is not None:
+            self._schedule = replace(self._schedule, anchor=self._schedule.anchor - timedelta(seconds=back))
+        self.due = self._schedule.next(now)
+
+
+def seconds_until(due: datetime | None) -> float:
+    return (due - datetime.now(UTC)).total_seconds() if due else LONGEST_WAIT
+
+
 def share_thread_with(context: Any) -> None:
     """Let a fresh context use the ORM thread of the service's own context, so that connections are kept."""
-    from asgiref.sync import SyncToAsync
-
     current = SyncToAsync.thread_sensitive_context.get(None)
     if current is not None:
         context.run(SyncToAsync.thread_sensitive_context.set, current)

@@ -18,7 +18,7 @@ from background.execution import capture
 from background.execution.runner import Execution, arun, run
 from background.models import Run
 from background.queue.claim import Claim, Filter, Holder, claim, promote_due
-from background.queue.finish import finish, finish_within
+from background.queue.finish import announce, finish, finish_within
 from background.queue.outcome import Kind, Outcome
 from background.scope import database_alias
 
@@ -48,13 +48,15 @@ def drain(queues: Iterable[str] | None = None, max_runs: int | None = None, now:
 
 def _execute(claimed: Claim, now: datetime | None) -> None:
     execution = Execution(claimed, attach=attach, commit=finish_within)
-    execution.capture = capture.Capture(first=claimed.attempt * 10_000)
+    execution.capture = capture.Capture(claimed.last_line)
     if claimed.executor == "loop":
         outcome = async_to_sync(arun)(execution)
     else:
         outcome = _in_savepoint(execution)
-    if not execution.written:
+    if execution.stored is None:
         finish([outcome], now)
+    else:
+        announce([outcome])
 
 
 class _Undo(Exception):

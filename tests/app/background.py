@@ -124,3 +124,13 @@ def too_long():
 @background.job(timeout=0.2)
 async def atoo_long():
     await asyncio.sleep(30)
+
+
+@background.register
+class Lone(background.BackgroundService):
+    """Runs once in the whole installation."""
+
+    singleton = True
+
+    def execute(self, stop):
+        stop.wait()

@@ -144,7 +144,7 @@ def test_prune_deletes_what_is_old():
     drain()
     Run.objects.update(finished_at=timezone.now() - timedelta(days=100))
 
-    assert background("prune").strip() == "1 runs deleted."
+    assert background("prune").strip() == "1 run deleted."
     assert not Run.objects.exists()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
-from background.execution.runner import Execution, arun
+from background.execution.runner import Execution, arun, failed
 from background.queue.outcome import Outcome
 from background.scope import arefresh_connections, close_connections, fresh_context
 
@@ -96,7 +96,10 @@ class LoopExecutor:
         self._tasks[execution] = task
         if execution.reason in ("cancelled", "replaced"):
             task.cancel()
-        return await task
+        try:
+            return await task
+        except BaseException as error:  # noqa: BLE001 - cancelled before it began, or what is no Exception: the slot goes on
+            return failed(execution, None, error)
 
     async def _close_slot(self) -> None:
         if SyncToAsync.thread_sensitive_context.get() in SyncToAsync.context_to_thread_executor:

@@ -11,10 +11,14 @@ import time
 import traceback
 from collections.abc import Callable
 
+from django.db import connections
+
+from background import registry
+from background.compat import Task
 from background.exceptions import RunCancelled, RunTimedOut
 from background.execution.runner import Execution, failed, run, timed_out
 from background.queue.outcome import Outcome
-from background.scope import close_connections, refresh_connections
+from background.scope import close_connections, closing_on_error, refresh_connections
 
 logger = logging.getLogger("background.execution")
 
@@ -24,19 +28,17 @@ Done = Callable[[Execution, Outcome], None]
 IDLE = 10.0
 # Seconds of deafness after a cancel before RunCancelled is raised in the thread.
 PATIENCE = 5.0
-INTERRUPTS = (RunTimedOut, RunCancelled)
 
 
 class Slot:
     """One thread and what it executes."""
 
-    __slots__ = ("asked_at", "execution", "interrupted", "lock", "started", "thread")
+    __slots__ = ("execution", "interrupted", "lock", "started", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.execution: Execution | None = None
         self.started = 0.0
-        self.asked_at = 0.0
         self.interrupted = False
         self.thread: threading.Thread | None = None
 
@@ -96,22 +98,25 @@ class ThreadExecutor:
             close_connections()
 
     def _call(self, slot: Slot, execution: Execution) -> Outcome:
-        outcome = None
+        outcome: Outcome | None = None
+        error: BaseException | None = None
         while True:  # an interrupt may arrive at any instruction until `_leave` has shut the door
             try:
-                if outcome is None:
+                if error is not None:
+                    outcome = outcome or execution.stored or failed(execution, _task_of(execution), error)
+                else:
                     self._enter(slot, execution)
                     outcome = run(execution)
                 self._leave(slot)
                 break
-            except INTERRUPTS as error:
-                outcome = outcome or failed(execution, None, error)
-        if slot.interrupted:
-            close_connections()  # it may have been interrupted in the midst of a conversation with the database
+            except BaseException as raised:  # noqa: BLE001 - whatever a run raises, its thread goes on
+                error = raised
+        if slot.interrupted or any(one.in_atomic_block for one in connections.all(initialized_only=True)):
+            _drop_connections()
         return outcome
 
     def _enter(self, slot: Slot, execution: Execution) -> None:
-        slot.interrupted, slot.asked_at, slot.started = False, 0.0, time.monotonic()
+        slot.interrupted, slot.started = False, time.monotonic()
         slot.execution = execution
 
     def _leave(self, slot: Slot) -> None:
@@ -138,17 +143,16 @@ class ThreadExecutor:
         if execution.claim.timeout:
             limits.append(slot.started + execution.claim.timeout - now)
         if execution.reason in ("cancelled", "replaced", "host-lost"):
-            slot.asked_at = slot.asked_at or now
-            limits.append(slot.asked_at + PATIENCE - now)
+            execution.asked_at = execution.asked_at or now
+            limits.append(execution.asked_at + PATIENCE - now)
         return min(limits) if limits else None
 
     def _interrupt(self, slot: Slot, execution: Execution) -> None:
         """Raise in the thread, unless it has left this execution meanwhile."""
         execution.stop.request("timeout")
         timeout = execution.reason == "timeout"
-        error = (
-            type("RunTimedOut", (RunTimedOut,), {"__doc__": timed_out(execution.claim)}) if timeout else RunCancelled
-        )
+        words = {"__doc__": timed_out(execution.claim), "__module__": RunTimedOut.__module__}
+        error = type("RunTimedOut", (RunTimedOut,), words) if timeout else RunCancelled
         with slot.lock:
             if slot.execution is not execution or slot.thread is None or slot.thread.ident is None:
                 return
@@ -185,3 +189,15 @@ class ThreadExecutor:
         """Let the threads end when they are free. Does not block."""
         for _ in self._slots:
             self._inbox.put(None)
+
+
+def _task_of(execution: Execution) -> Task | None:
+    return registry.tasks().get(execution.claim.task)
+
+
+def _drop_connections() -> None:
+    """Forget this thread's connections: they were left in the midst of a conversation or of a transaction."""
+    for connection in connections.all(initialized_only=True):
+        with closing_on_error(connection):
+            connection.close()
+        del connections[connection.alias]

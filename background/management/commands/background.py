@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import time
+import io
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, ProgrammingError
+from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from background.management import acting, reading
+from background.management.arguments import LISTS, VERBS, add_verbs, no_such
 from background.management.attention import attention
-from background.management.terminal import ago, as_json, plain, table
+from background.management.screen import repeat
+from background.management.terminal import ago, as_json, duration, plain, table
 from background.models import Host, Job, Run, Service
+from background.scope import refresh_connections
 from background.timing import describe
 
 MODELS = {"jobs": Job, "runs": Run, "services": Service, "hosts": Host}
-HEAVY = ("args", "kwargs", "result")
+UNANSWERED = (OperationalError, ProgrammingError, InterfaceError)
 
 
 class Command(BaseCommand):
@@ -25,96 +31,66 @@ class Command(BaseCommand):
     help = "Shows and steers background work: status, jobs, runs, services, hosts, queues and what to do with them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        for name in ("status", *reading.LISTINGS, "health"):
-            verb = verbs.add_parser(name)
-            verb.add_argument("--json", action="store_true", help=_("For programs."))
-            if name == "runs":
-                verb.add_argument("--status", choices=Run.Status.values)
-                verb.add_argument("--job")
-                verb.add_argument("--queue")
-                verb.add_argument("--limit", type=int, default=50)
-        verb = verbs.add_parser("service", help=_("Start, stop, restart or tick a service on every host."))
-        verb.add_argument("name")
-        verb.add_argument("act", choices=Service.Request.values)
-        verb = verbs.add_parser("run", help=_("Run a job now."))
-        verb.add_argument("name")
-        verb.add_argument("--kwargs", help=_("JSON object."))
-        self._add_wait(verb)
-        verb = verbs.add_parser("enqueue", help=_("Enqueue a registered task."))
-        verb.add_argument("task")
-        verb.add_argument("--args", dest="arguments", help=_("JSON array."))
-        verb.add_argument("--kwargs", help=_("JSON object."))
-        self._add_wait(verb)
-        for name in ("cancel", "again"):
-            verb = verbs.add_parser(name)
-            verb.add_argument("id", help=_("Id of a run, or its last eight characters."))
-            verb.add_argument("--reason", default="")
-        for name in ("pause", "resume"):
-            verb = verbs.add_parser(name)
-            verb.add_argument("kind", choices=["job", "queue"])
-            verb.add_argument("name")
-            verb.add_argument("--reason", default="")
-        verb = verbs.add_parser("next", help=_("The next times of a job's schedule."))
-        verb.add_argument("name")
-        verb.add_argument("-n", type=int, default=5, dest="count")
-        verb.add_argument("--json", action="store_true")
-        verbs.add_parser("prune", help=_("Delete finished runs whose time is over."))
-        verb = verbs.add_parser("watch", help=_("Show the status again and again until Ctrl-C."))
-        verb.add_argument("--interval", type=float, default=2.0)
-        verb = verbs.add_parser("roles", help=_("The groups viewer, operator and manager."))
-        verb.add_argument("--create", action="store_true", required=True)
+        add_verbs(parser)
 
-    def _add_wait(self, verb: CommandParser) -> None:
-        verb.add_argument(
-            "--wait", nargs="?", type=float, const=-1.0, metavar="SECONDS", help=_("Until it is finished.")
-        )
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Tell one sentence about a wrong verb or argument, and end with exit code 1."""
+        try:
+            if len(argv) < 3:
+                raise CommandError(_("Say what to do: %(verbs)s.") % {"verbs": ", ".join(VERBS)})
+            if not argv[2].startswith("-") and argv[2] not in VERBS:
+                raise CommandError(no_such(_("verb"), argv[2], VERBS))
+            super().run_from_argv(argv)
+        except CommandError as error:  # what parsing refused: BaseCommand tells only what handle() raises
+            self.stderr.write(f"CommandError: {plain(error).removeprefix('Error: ')}")
+            sys.exit(error.returncode)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self.colour = False if options.get("no_color") else True if options.get("force_color") else None
+        stream: Any = getattr(self.stdout, "_out", None)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ▲ must not fail a command
         try:
             getattr(self, f"do_{options['verb']}", self.do_list)(options)
-        except (OperationalError, ProgrammingError) as error:
-            first = str(error).strip().partition("\n")[0]
-            raise CommandError(
-                _(
-                    "The database does not answer as expected (%(error)s). Is it there, and has `python manage.py migrate` been run?"
-                )
-                % {"error": first}
-            ) from error
+        except CommandError as error:
+            raise CommandError(plain(error), returncode=error.returncode) from error
+        except UNANSWERED as error:
+            raise CommandError(unanswered(error)) from error
+
+    def say(self, sentence: str) -> None:
+        self.stdout.write(plain(sentence))
 
     def do_list(self, options: dict[str, Any]) -> None:
         name = options["verb"]
-        if name == "runs":
-            filters = {"status": options["status"], "job_name": options["job"], "queue": options["queue"]}
-            rows: Any = reading.runs(filters, options["limit"])
-        else:
-            rows = getattr(reading, name)()
+        assert name in LISTS, name
+        rows: Any = reading.runs(options) if name == "runs" else getattr(reading, name)()
         if options["json"]:
-            as_json(
-                self.stdout,
-                rows if name == "queues" else reading.objects(MODELS[name], rows, *(HEAVY if name == "runs" else ())),
-            )
+            found = rows if name == "queues" else reading.objects(MODELS[name], rows, *reading.HEAVY.get(name, ()))
+            as_json(self.stdout, found)
             return
         listing = reading.LISTINGS[name]
-        table(self.stdout, str(listing.title), listing.heads, [listing.row(row) for row in rows], str(listing.empty))
+        cells = [listing.row(row) for row in rows]
+        table(self.stdout, str(listing.title), listing.heads, cells, str(listing.empty), self.colour)
 
     def do_status(self, options: dict[str, Any]) -> None:
         facts = reading.status()
         if options["json"]:
             as_json(self.stdout, facts)
             return
-        self.stdout.write(_("hosts    %(hosts)s") % {"hosts": plain(", ".join(facts["hosts"])) or _("none")})
-        self.stdout.write(
-            _("runs     %(runs)s") % {"runs": ", ".join(f"{count} {state}" for state, count in facts["runs"].items())}
+        runs = ", ".join(
+            f"{count}{'+' if count == reading.COUNTED else ''} {Run.Status(state).label}"
+            for state, count in facts["runs"].items()
         )
-        self.stdout.write(_("jobs     %(jobs)d") % {"jobs": facts["jobs"]})
+        self.say(_("hosts    %(hosts)s") % {"hosts": ", ".join(facts["hosts"]) or _("none")})
+        self.say(_("runs     %(runs)s") % {"runs": runs})
+        self.say(_("jobs     %(jobs)d") % {"jobs": facts["jobs"]})
         if facts["paused_queues"]:
-            self.stdout.write(_("paused   %(names)s") % {"names": plain(", ".join(facts["paused_queues"]))})
+            self.say(_("paused   %(names)s") % {"names": ", ".join(facts["paused_queues"])})
         self._say_attention(facts["attention"])
 
     def _say_attention(self, sentences: list[str]) -> None:
         for sentence in sentences:
-            self.stdout.write(self.style.WARNING(f"▲ {plain(sentence)}"))
+            self.stdout.write(self.style.WARNING("▲ " + " ".join(plain(sentence).split())))
         if not sentences:
             self.stdout.write(self.style.SUCCESS(_("✔ Nothing needs attention.")))
 
@@ -128,75 +104,82 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def do_watch(self, options: dict[str, Any]) -> None:
+        repeat(self.stdout, self._screen, max(options["interval"], 0.5), self.colour)
+
+    def _screen(self) -> str:
+        """Return status and newest runs as text; why not, where the database does not answer."""
+        out = io.StringIO()
+        shown = Command(stdout=out, no_color=True)
+        shown.colour = False
         try:
-            while True:
-                if self.stdout.isatty():
-                    self.stdout.write("\x1b[2J\x1b[H", ending="")
-                self.do_status({"json": False})
-                self.stdout.write("")
-                self.do_list({"verb": "runs", "status": None, "job": None, "queue": None, "limit": 15, "json": False})
-                time.sleep(max(options["interval"], 0.5))
-        except KeyboardInterrupt:
-            self.stdout.write("")
+            refresh_connections()
+            shown.do_status({"json": False})
+            shown.say("")
+            shown.do_list({"verb": "runs", "limit": 15, "json": False})
+        except UNANSWERED as error:
+            shown.say(f"▲ {unanswered(error)}")
+        at = timezone.localtime()
+        return f"{at:%H:%M:%S %Z}  {_('Ctrl-C ends')}\n\n{out.getvalue()}"
 
     def do_service(self, options: dict[str, Any]) -> None:
         count = acting.control_service(options["name"], options["act"])
-        self.stdout.write(
-            _("%(verb)s of %(name)s asked on %(count)d hosts.")
-            % {"verb": options["act"], "name": options["name"], "count": count}
+        text = ngettext(
+            "%(verb)s of %(name)s asked on %(count)d host.", "%(verb)s of %(name)s asked on %(count)d hosts.", count
         )
+        self.say(text % {"verb": options["act"], "name": options["name"], "count": count})
 
     def do_run(self, options: dict[str, Any]) -> None:
-        self._enqueued(acting.run_job(options["name"], options["kwargs"]), options)
+        self._enqueued(acting.run_job(options["name"], options["kwargs"]), options["wait"])
 
     def do_enqueue(self, options: dict[str, Any]) -> None:
-        self._enqueued(acting.enqueue_task(options["task"], options["arguments"], options["kwargs"]), options)
+        run = acting.enqueue_task(options["task"], options["arguments"], options["kwargs"])
+        self._enqueued(run, options["wait"])
 
-    def _enqueued(self, run: Run, options: dict[str, Any]) -> None:
-        self.stdout.write(
-            _("Run %(id)s of %(name)s is %(state)s.")
-            % {"id": run.id, "name": run.job_name or run.task, "state": run.status}
-        )
-        if options["wait"] is None:
+    def do_again(self, options: dict[str, Any]) -> None:
+        old = acting.find_run(options["id"])
+        self._enqueued(acting.told(old.again, reason=options["reason"]))
+
+    def _enqueued(self, run: Run, wait: float | None = None) -> None:
+        facts = {"id": run.id, "name": run.job_name or run.task, "state": run.get_status_display()}
+        self.say(_("Run %(id)s of %(name)s is %(state)s.") % facts)
+        self.say(acting.where_to_look(run))
+        if run.is_open and not acting.is_served(run):
+            self.say(_("▲ No live host serves queue %(queue)s: it waits until one does.") % {"queue": run.queue})
+        if wait is None:
             return
-        run = acting.wait_for(run, None if options["wait"] < 0 else options["wait"])
+        self.stdout.flush()
+        run = acting.wait_for(run, wait)
         if run.status != Run.Status.SUCCEEDED:
-            raise CommandError(
-                _("Run %(id)s %(state)s: %(why)s")
-                % {"id": run.id, "state": run.status, "why": plain(run.error_summary or run.end_reason)}
-            )
-        self.stdout.write(_("It succeeded in %(seconds).2f s.") % {"seconds": run.duration or 0})
+            why = run.error_summary if run.status == Run.Status.FAILED else ""
+            facts |= {"state": run.get_status_display(), "why": why or run.end_reason or run.error_type or "–"}
+            raise CommandError(_("Run %(id)s %(state)s: %(why)s") % facts)
+        self.say(_("It succeeded in %(time)s.") % {"time": duration(run.duration)})
 
     def do_cancel(self, options: dict[str, Any]) -> None:
         run = acting.find_run(options["id"])
         if not run.cancel(reason=options["reason"]):
-            raise CommandError(_("Run %(id)s is %(state)s already.") % {"id": run.id, "state": run.status})
-        self.stdout.write(
-            _("Run %(id)s: %(what)s.")
-            % {"id": run.id, "what": _("cancelled") if run.is_finished else _("asked to end")}
-        )
-
-    def do_again(self, options: dict[str, Any]) -> None:
-        old = acting.find_run(options["id"])
-        self._enqueued(acting.told(old.again, reason=options["reason"]), {"wait": None})
+            raise CommandError(
+                _("Run %(id)s is %(state)s already.") % {"id": run.id, "state": run.get_status_display()}
+            )
+        text = _("Run %(id)s is cancelled.") if run.is_finished else _("Run %(id)s was asked to end.")
+        self.say(text % {"id": run.id})
 
     def do_pause(self, options: dict[str, Any]) -> None:
         acting.set_pause(options["kind"], options["name"], True, options["reason"])
-        self.stdout.write(_("%(name)s is paused.") % {"name": options["name"]})
+        self.say(_("%(name)s is paused.") % {"name": options["name"]})
 
     def do_resume(self, options: dict[str, Any]) -> None:
         acting.set_pause(options["kind"], options["name"], False, "")
-        self.stdout.write(_("%(name)s goes on.") % {"name": options["name"]})
+        self.say(_("%(name)s goes on.") % {"name": options["name"]})
 
     def do_next(self, options: dict[str, Any]) -> None:
-        job, schedule, times = acting.next_times(options["name"], min(max(options["count"], 1), 1000))
+        job, schedule, times = acting.next_times(options["name"], options["count"])
         if options["json"]:
-            as_json(
-                self.stdout,
-                [{"at": one.instant_utc, "local": one.local.isoformat(), "note": one.note} for one in times],
-            )
+            found = [{"at": one.instant_utc, "local": one.local.isoformat(), "note": one.note} for one in times]
+            as_json(self.stdout, found)
             return
-        self.stdout.write(f"{job.name}: {describe(schedule)}")
+        zone = f" ({times[0].local.tzinfo})" if times else ""
+        self.say(f"{job.name}: {describe(schedule)}{zone}")
         rows = [
             (
                 f"{one.local:%a %d %b %Y %H:%M:%S %Z}",
@@ -206,12 +189,30 @@ class Command(BaseCommand):
             )
             for one in times
         ]
-        table(self.stdout, "", (_("Local"), _("UTC"), _("When"), _("Note")), rows, _("It does not fire any more."))
-        if not job.enabled:
-            self.stdout.write(_("The job is paused: these times pass by."))
+        heads = (_("Local"), _("UTC"), _("When"), _("Note"))
+        table(self.stdout, "", heads, rows, _("It does not fire any more."), self.colour)
+        if job.orphaned:
+            self.say(_("No live host's code declares the job: these times pass by."))
+        elif not job.enabled:
+            self.say(_("The job is paused: these times pass by."))
+        if job.jitter:
+            self.say(_("Each run starts up to %(seconds)g s later (jitter).") % {"seconds": job.jitter})
 
     def do_prune(self, options: dict[str, Any]) -> None:
-        self.stdout.write(_("%(count)d runs deleted.") % {"count": acting.prune_history()})
+        count = acting.prune_history()
+        self.say(ngettext("%(count)d run deleted.", "%(count)d runs deleted.", count) % {"count": count})
 
     def do_roles(self, options: dict[str, Any]) -> None:
-        self.stdout.write(_("Groups: %(names)s.") % {"names": ", ".join(acting.create_roles())})
+        if not options["create"]:
+            raise CommandError(_("Add --create to make the groups %(names)s.") % {"names": ", ".join(acting.ROLES)})
+        self.say(_("Groups: %(names)s.") % {"names": ", ".join(acting.create_roles())})
+
+
+def unanswered(error: Exception) -> str:
+    """Return the sentence for a database that is away, or without its tables."""
+    first = plain(str(error).strip().partition("\n")[0])
+    if isinstance(error, ProgrammingError) or "no such" in first:
+        return _("Tables are missing or not up to date (%(error)s): run `python manage.py migrate`.") % {"error": first}
+    return _(
+        "The database does not answer as expected (%(error)s). Is it there, and has `python manage.py migrate` been run?"
+    ) % {"error": first}

@@ -246,7 +246,7 @@ def leave(code: int, host: Host) -> None:
     """End the process with this code, also when threads are deaf."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if code == 5:
+    if host.problems:
         os._exit(code)  # a deaf thread would keep the interpreter from ending
     if code:
         sys.exit(code)

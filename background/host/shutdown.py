@@ -1,0 +1,113 @@
+"""Own the order in which a host stops: all are told at once, then each in its turn, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+
+from background.conf import get_settings
+from background.host.supervised import CANCEL_GRACE, Supervised
+from background.stopping import Deadline
+
+logger = logging.getLogger("background.host")
+
+# Of SHUTDOWN_TIMEOUT, kept for on_stop of services, and then for the engine to write the end down (seconds, or a fifth).
+RESERVE = 2.0
+# What a hook gets even if the time is used up by others (seconds).
+LEAST = 0.25
+# Leases are looked at this often while waiting (seconds).
+LOOK = 0.25
+
+
+class Shutdown:
+    """One stop of a host, within SHUTDOWN_TIMEOUT; `problems` says what went wrong."""
+
+    def __init__(self, services: Iterable[Supervised], look: Callable[[], None]) -> None:
+        opened = [one for one in services if one.thread.is_alive]
+        self._opened = opened
+        self._users = [one for one in reversed(opened) if not one.engine]
+        self._early = [one for one in reversed(opened) if one.engine and not one.stops_late]
+        self._late = [one for one in reversed(opened) if one.engine and one.stops_late]
+        self._look = look
+        total = get_settings().shutdown_timeout
+        reserve = min(RESERVE, total / 5)
+        self.deadline = Deadline.after(total)
+        self._hooks_by = Deadline.after(total - reserve)
+        self._execute_by = Deadline.after(total - 2 * reserve)
+        self._abandoned: list[Supervised] = []
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        """Stop the user's services and those of the engine that begin work, then the rest. Blocks."""
+        for one in self._users:
+            one.request_stop("shutdown", self._execute_by)
+        for one in self._early:
+            one.request_stop("shutdown", self._hooks_by)
+        self._hooks("on_stopping", self._execute_by)
+        for one in (*self._users, *self._early):
+            self._end(one, self._hooks_by)
+        self._hooks("on_stopped", self._hooks_by)
+        for one in self._late:
+            one.request_stop("shutdown", self.deadline)
+            self._end(one, self.deadline)
+        self._close()
+
+    def _hooks(self, hook: str, deadline: Deadline) -> None:
+        """Call a hook of all who started, each within half of what time is left: one that hangs leaves some to the next."""
+        for one in self._users:
+            if one.was_started and one not in self._abandoned:
+                future = one.hook(hook)
+                if not self._wait_for(future, max((deadline.remaining() or 0) / 2, LEAST)):
+                    self._note(f"{hook} of {one.name} did not end in time; its thread stands at:\n{one.thread.stack()}")
+                    one.thread.cancel_hooks()
+                elif error := future.exception():
+                    one.standing.note_failure(error, f"{hook} of %s failed: %r")
+                    self.problems.append(f"{hook} of {one.name}: {error!r}")
+
+    def _wait_for(self, future: Future[None], seconds: float) -> bool:
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        return self._wait(done, seconds)
+
+    def _end(self, one: Supervised, deadline: Deadline) -> None:
+        """Wait for the end of its execute, then for its on_stop."""
+        one.let_dispose()
+        if not one.begun:
+            return
+        own = (one.token.deadline or deadline).remaining()
+        if not self._wait(one.executed, (own or 0) + (CANCEL_GRACE if one.service.is_async else 0)):
+            one.abandon()
+            self._abandoned.append(one)
+            self.problems.append(f"service {one.name} did not stop in time and was abandoned")
+        elif not self._wait(one.ended, max(deadline.remaining() or 0, LEAST)):
+            one.thread.cancel_hooks()
+            if not self._wait(one.ended, LEAST):
+                one.abandon()
+                self._abandoned.append(one)
+            self.problems.append(f"on_stop of {one.name} did not end in time")
+        self.problems += one.hook_errors
+
+    def _wait(self, event: threading.Event, seconds: float) -> bool:
+        deadline = Deadline.after(seconds)
+        while not event.wait(min(LOOK, deadline.remaining() or 0)):
+            self._look()
+            if deadline.expired:
+                return event.is_set()
+        return True
+
+    def _note(self, problem: str) -> None:
+        logger.error("%s", problem)
+        self.problems.append(problem.partition(";")[0])
+
+    def _close(self) -> None:
+        """Let the threads end, and wait for those that will: they close their connections."""
+        for one in self._opened:
+            one.thread.cancel_hooks()  # of a start that was broken off
+            one.thread.close()
+        for one in self._opened:
+            if one not in self._abandoned:
+                one.thread.join(max(self.deadline.remaining() or 0, LEAST))
+                if one.thread.is_alive:
+                    self._note(f"the thread of {one.name} did not end; it stands at:\n{one.thread.stack()}")
