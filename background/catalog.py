@@ -11,9 +11,10 @@ from django.db import models
 
 from background import registry
 from background.dialects import dialect
-from background.dialects.base import DatabaseNow
 from background.jobs.tasks import JobDeclaration
 from background.models import Host, Job
+from background.models.clock import DatabaseNow
+from background.models.job import JobQuerySet
 from background.scope import database_alias
 
 logger = logging.getLogger("background.catalog")
@@ -74,11 +75,11 @@ def mark_orphans() -> int:
     return gone.update(orphaned=True) + back.update(orphaned=False, planned_enabled=False)
 
 
-def known_jobs() -> models.QuerySet[Job]:
+def known_jobs() -> JobQuerySet:
     """Return the jobs that this host's code may schedule: those it declares, and handmade ones of tasks it knows."""
     declared = models.Q(defaults__isnull=False, name__in=list(registry.jobs()))
     handmade = models.Q(defaults__isnull=True, task__in=list(registry.tasks()))
-    return Job.objects.using(database_alias()).filter(declared | handmade)
+    return JobQuerySet(Job, using=database_alias()).filter(declared | handmade)
 
 
 def pause(job: Job, user: Any = None, reason: str = "") -> None:

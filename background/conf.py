@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -104,7 +105,7 @@ WHOLE = {"concurrency", "async_concurrency", "processes", "max_lost", "max_log_l
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @cache

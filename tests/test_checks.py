@@ -1,1 +1,135 @@
-"""Being written by the helper that wrote tests/engine/test_scheduler.py (2 h 34)."""
+"""What can be seen to be wrong before anything runs is told by `manage.py check`, in one sentence each."""
+
+import pytest
+from django.core.checks import run_checks
+from django.db import connections
+from django.test import override_settings
+
+import background
+from background import checks, registry
+from background.jobs import tasks as declarations
+
+
+def found(prefix="background.", **kwargs):
+    return [(one.id, one.msg) for one in run_checks(**kwargs) if (one.id or "").startswith(prefix)]
+
+
+def first(): ...
+
+
+def second(): ...
+
+
+@pytest.fixture
+def declarations_kept():
+    declared, known, services = list(declarations.DECLARED), dict(declarations.KNOWN), list(registry._services)
+    yield
+    declarations.DECLARED[:] = declared
+    declarations.KNOWN.clear()
+    declarations.KNOWN.update(known)
+    registry._services[:] = services
+
+
+def test_this_site_is_right():
+    assert found() == []
+
+
+@pytest.mark.django_db
+def test_the_database_of_this_site_is_right():
+    assert found(databases=["default"]) == []
+
+
+def test_every_wrong_setting_is_an_error_of_its_own():
+    with override_settings(BACKGROUND={"CONCURENCY": 3, "HOST_TIMEOUT": "x"}):
+        assert [id for id, _ in found()] == ["background.E001", "background.E001"]
+
+
+@override_settings(USE_TZ=False)
+def test_the_site_must_use_time_zones():
+    assert "background.E002" in [id for id, _ in found()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"DATABASE": "elsewhere"}, "DATABASES has only default"),
+        ({"MIDDLEWARE": ["nowhere.middleware"]}, "'nowhere.middleware', which cannot be imported"),
+        ({"MIDDLEWARE": ["nodots"]}, "'nodots', which cannot be imported"),
+        ({"EXECUTOR": "celery"}, '"local" is the only choice'),
+        ({"HOST_TIMEOUT": 5, "HEARTBEAT_INTERVAL": 2}, "at least three times HEARTBEAT_INTERVAL"),
+    ],
+)
+def test_settings_that_name_what_is_not_there_are_errors(settings, words):
+    with override_settings(BACKGROUND=settings):
+        ((id, text),) = found()
+    assert id == "background.E003" and words in text
+
+
+def test_a_site_without_our_backend_is_warned():
+    with override_settings(TASKS={"default": {"BACKEND": "tests.Elsewhere"}}):
+        assert "background.W001" in [one.id for one in checks.check_tasks()]
+
+
+def test_our_backend_may_have_another_alias():
+    tasks = {"default": {"BACKEND": "tests.Elsewhere"}, "ours": {"BACKEND": declarations.BACKEND}}
+    with override_settings(TASKS=tasks):
+        assert checks.check_tasks() == []
+        assert declarations.backend_alias() == "ours"
+
+
+def test_two_jobs_of_one_name_are_an_error_naming_both(declarations_kept):
+    background.job(name="twice")(first)
+    background.job(name="twice")(second)
+
+    ((id, text),) = found()
+    assert id == "background.E010"
+    assert "'twice'" in text and f"{__name__}.first" in text and f"{__name__}.second" in text and "name=" in text
+
+
+def test_two_services_of_one_name_are_an_error(declarations_kept):
+    for number in range(2):
+        background.register(
+            type(
+                f"Service{number}", (background.BackgroundService,), {"name": "twice", "execute": lambda self, stop: 0}
+            )
+        )
+    assert [("Two services are named 'twice'" in text) for _, text in found()] == [True]
+
+
+def service(label, **members):
+    members = {"name": label, "execute": lambda self, stop: None, **members}
+    return background.register(type(label.title(), (background.BackgroundService,), members))
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"depends_on": ("nobody",)}, "depends on 'nobody', which no app registers"),
+        ({"restart": "sometimes"}, "restart='sometimes'; allowed are"),
+        ({"execute": background.BackgroundService.execute}, "has no execute(self, stop)"),
+    ],
+)
+def test_a_service_that_cannot_stand_is_an_error(declarations_kept, members, words):
+    service("lame", **members)
+    ((id, text),) = found()
+    assert id == "background.E010" and "'lame'" in text and words in text
+
+
+def test_services_that_depend_on_each_other_in_a_circle_are_an_error(declarations_kept):
+    service("one", depends_on=("two",))
+    service("two", depends_on=("one",))
+    ((_, text),) = found()
+    assert "in a circle: one → two → one" in text
+
+
+def test_a_database_that_is_set_up_badly_is_warned_about(monkeypatch):
+    options = connections["default"].settings_dict["OPTIONS"]
+    bad = {"sqlite": {}, "mysql": {"isolation_level": "repeatable read"}}.get(connections["default"].vendor, options)
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", bad)
+    ids = {one.id for one in checks.check_database(databases=["default"])}
+    assert ids == ({"background.W002"} if connections["default"].vendor in ("sqlite", "mysql") else set())
+
+
+def test_databases_that_are_not_asked_about_are_left_alone():
+    assert checks.check_database(databases=["other"]) == []
+    assert checks.check_database() == []

@@ -1,1 +1,146 @@
-"""Being written by the helper that wrote tests/engine/test_scheduler.py (2 h 34)."""
+"""What the code of the installed apps declares is found by name, and nowhere else."""
+
+import sys
+from types import ModuleType
+
+import pytest
+
+import background
+from background import registry
+from background.exceptions import DependencyCycle, DuplicateName, JobNotFound, ServiceNotFound, TaskNotFound
+from background.jobs import tasks as declarations
+from tests.app import background as tasks
+
+
+def first(): ...
+
+
+def second(): ...
+
+
+@pytest.fixture
+def kept():
+    declared, known, services = list(declarations.DECLARED), dict(declarations.KNOWN), list(registry._services)
+    yield
+    declarations.DECLARED[:] = declared
+    declarations.KNOWN.clear()
+    declarations.KNOWN.update(known)
+    registry._services[:] = services
+
+
+def service(label, **members):
+    return type(label.title(), (background.BackgroundService,), {"name": label, **members})
+
+
+def names(classes):
+    return [one.get_name() for one in classes]
+
+
+def test_tasks_are_found_by_their_dotted_path():
+    assert registry.task("tests.app.background.note") is tasks.note
+    assert registry.task("tests.app.background.plain") is tasks.plain
+
+
+def test_jobs_are_found_by_their_name():
+    assert registry.job("app.often").task is tasks.often
+
+
+@pytest.mark.parametrize("path", ["tests.app.background.nothing", "os.system", "", "note"])
+def test_a_path_that_nobody_declares_is_not_imported(path):
+    with pytest.raises(TaskNotFound, match="No installed app declares the task"):
+        registry.task(path)
+
+
+def test_a_stored_path_of_a_module_is_never_imported():
+    with pytest.raises(TaskNotFound):
+        registry.task("antigravity.geohash")
+    assert "antigravity" not in sys.modules
+
+
+def test_unknown_jobs_and_services_are_named():
+    with pytest.raises(JobNotFound, match="'nothing'"):
+        registry.job("nothing")
+    with pytest.raises(ServiceNotFound, match="known are: .*app.Lone"):
+        registry.service("nothing")
+
+
+def test_a_service_is_registered_once(kept):
+    one = background.register(service("one"))
+    assert background.register(one) is one
+    assert registry._services.count(one) == 1
+    assert registry.service("one") is one
+
+
+@pytest.mark.parametrize("thing", [object, 5, lambda: 0, background.BackgroundService()])
+def test_only_services_can_be_registered(thing):
+    with pytest.raises(TypeError, match="takes a subclass of BackgroundService"):
+        background.register(thing)
+
+
+def test_services_start_in_the_order_of_registration_but_dependencies_first():
+    a, b, c = service("a", depends_on=("c",)), service("b"), service("c")
+    assert names(registry.in_order([a, b, c])) == ["c", "a", "b"]
+
+
+def test_a_dependency_of_a_dependency_starts_first():
+    a, b, c = service("a", depends_on=("b",)), service("b", depends_on=("c",)), service("c")
+    assert names(registry.in_order([a, b, c])) == ["c", "b", "a"]
+
+
+def test_a_circle_is_refused_with_its_members():
+    one, two = service("one", depends_on=("two",)), service("two", depends_on=("one",))
+    with pytest.raises(DependencyCycle, match="one → two → one"):
+        registry.in_order([one, two])
+
+
+def test_a_service_that_depends_on_itself_is_a_circle():
+    with pytest.raises(DependencyCycle):
+        registry.in_order([service("one", depends_on=("one",))])
+
+
+def test_two_services_of_one_name_are_refused():
+    with pytest.raises(DuplicateName, match="'one'"):
+        registry.in_order([service("one"), service("one")])
+
+
+def test_of_two_jobs_with_one_name_the_first_counts(kept):
+    background.job(name="twice")(first)
+    background.job(name="twice")(second)
+
+    assert registry.jobs()["twice"].task.func is first
+
+
+def test_a_job_of_a_task_has_the_tasks_with_its_own_policies(kept):
+    background.schedule(tasks.note, "@daily", name="patient note", max_attempts=9)
+    assert registry.task(tasks.note.module_path, "patient note").max_attempts == 9
+    assert registry.task(tasks.note.module_path).max_attempts == 1
+    assert registry.task(tasks.note.module_path, "gone").max_attempts == 1
+
+
+def test_the_policies_of_a_job_are_not_those_of_another_task(kept):
+    background.schedule(tasks.note, "@daily", name="note again", max_attempts=9)
+    assert registry.task(tasks.plain.module_path, "note again") is tasks.plain
+
+
+def test_discovery_reads_the_modules_named_in_the_settings(kept, settings, monkeypatch):
+    module = ModuleType("tests.app.chores")
+    exec(
+        "from django_tasks import task" if not background.compat.BUILT_IN else "from django.tasks import task",
+        vars(module),
+    )
+    exec("def sweep(): ...\n", vars(module))
+    module.sweep.__module__ = "tests.app.chores"
+    monkeypatch.setitem(sys.modules, "tests.app.chores", module)
+    vars(module)["sweep"] = module.task(module.sweep)
+    settings.BACKGROUND = {"DISCOVER": ["chores"]}
+    declarations.KNOWN.pop("tests.app.chores.sweep", None)
+
+    registry.discover()
+
+    assert "tests.app.chores.sweep" in registry.tasks()
+
+
+def test_what_is_returned_is_a_copy():
+    registry.tasks().clear()
+    registry.jobs().clear()
+    assert registry.tasks() and registry.jobs()

@@ -15,8 +15,8 @@ from background.admin.base import ReadOnlyAdmin, Verb
 from background.admin.text import as_text, between, cut, duration, moment, relative, state, visible, when
 from background.admin.why import is_silent
 from background.conf import get_settings
-from background.dialects.base import DatabaseNow
 from background.models import Host, Run
+from background.models.clock import DatabaseNow
 from background.scope import database_alias
 
 SHOWN = 100

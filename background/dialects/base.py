@@ -10,21 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db import OperationalError, connections, models, transaction
-from django.db.models.functions import Now
 
 T = TypeVar("T")
 logger = logging.getLogger("background.dialects")
 
 # Attempts for a transaction that the database broke off in favour of another.
 ATTEMPTS = 8
-
-
-class DatabaseNow(Now):
-    """The database's clock in UTC, within a statement."""
-
-    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        # CURRENT_TIMESTAMP speaks the session's zone, and Django stores UTC.
-        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
 
 class Dialect:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from background import registry
 from background.catalog import known_jobs
@@ -17,6 +17,7 @@ from background.dialects import dialect
 from background.engine.base import EngineService, HostView
 from background.exceptions import InvalidArguments, InvalidPolicy, InvalidSchedule, TaskNotFound
 from background.models import Job, Run, Skip
+from background.models.job import JobQuerySet
 from background.queue.cancel import cancel
 from background.queue.enqueue import insert_unique, occurrence, slot_of
 from background.queue.finish import append_letters
@@ -41,7 +42,7 @@ class Scheduler(EngineService):
 
     stops_late = False
 
-    def __init__(self, host: HostView, jobs: Callable[[], QuerySet[Job]] = known_jobs) -> None:
+    def __init__(self, host: HostView, jobs: Callable[[], JobQuerySet] = known_jobs) -> None:
         super().__init__(host)
         self._jobs = jobs
 
@@ -54,7 +55,7 @@ class Scheduler(EngineService):
         return max(0.005, min(wait, get_settings().poll_interval, 1.0))
 
 
-def schedule_due(now: datetime, jobs: QuerySet[Job] | None = None) -> list[Run]:
+def schedule_due(now: datetime, jobs: JobQuerySet | None = None) -> list[Run]:
     """Decide every job that is due at `now` or was edited, and return the runs that were made. Blocks."""
     jobs = known_jobs() if jobs is None else jobs
     made: list[Run] = []
@@ -188,6 +189,7 @@ def _in_the_way(job: Job, run: Run) -> list[Run]:
 
 
 def _skip(job: Job, first: datetime | None, last: datetime | None, count: int, reason: str) -> None:
+    assert first is not None and last is not None  # occurrences, not manual runs
     Skip.objects.using(database_alias()).create(job=job, first=first, last=last, count=min(count, 1000), reason=reason)
     append_letters(job.pk, "o" if reason == Skip.Reason.OVERLAP else "m")
     logger.info("job %s: %d occurrences up to %s passed over (%s)", job.name, count, last, reason)

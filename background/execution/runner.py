@@ -222,7 +222,7 @@ def failed(execution: Execution, task: Task | None, error: BaseException) -> Out
         error = RunTimedOut(timed_out(claim))
         stopped = False
     if stopped and reason in ("cancelled", "replaced"):
-        return outcome(execution, Kind.CANCELLED, reason=reason)
+        return outcome(execution, Kind.CANCELLED)  # why is in the row: whoever asked wrote it there
     if stopped and reason:
         return outcome(execution, Kind.RELEASED, reason=reason)
     if isinstance(error, Snooze):

@@ -26,7 +26,6 @@ class Shutdown:
 
     def __init__(self, services: Iterable[Supervised], look: Callable[[], None]) -> None:
         opened = [one for one in services if one.thread.is_alive]
-        self._opened = opened
         self._users = [one for one in reversed(opened) if not one.engine]
         self._early = [one for one in reversed(opened) if one.engine and not one.stops_late]
         self._late = [one for one in reversed(opened) if one.engine and one.stops_late]
@@ -49,10 +48,11 @@ class Shutdown:
         for one in (*self._users, *self._early):
             self._end(one, self._hooks_by)
         self._hooks("on_stopped", self._hooks_by)
+        self._close([*self._users, *self._early])
         for one in self._late:
             one.request_stop("shutdown", self.deadline)
             self._end(one, self.deadline)
-        self._close()
+        self._close(self._late)
 
     def _hooks(self, hook: str, deadline: Deadline) -> None:
         """Call a hook of all who started, each within half of what time is left: one that hangs leaves some to the next."""
@@ -60,7 +60,8 @@ class Shutdown:
             if one.was_started and one not in self._abandoned:
                 future = one.hook(hook)
                 if not self._wait_for(future, max((deadline.remaining() or 0) / 2, LEAST)):
-                    self._note(f"{hook} of {one.name} did not end in time; its thread stands at:\n{one.thread.stack()}")
+                    logger.error("%s of %s does not end; it stands at:\n%s", hook, one.name, one.thread.stack())
+                    self.problems.append(f"{hook} of {one.name} did not end in time")
                     one.thread.cancel_hooks()
                 elif error := future.exception():
                     one.standing.note_failure(error, f"{hook} of %s failed: %r")
@@ -97,17 +98,15 @@ class Shutdown:
                 return event.is_set()
         return True
 
-    def _note(self, problem: str) -> None:
-        logger.error("%s", problem)
-        self.problems.append(problem.partition(";")[0])
-
-    def _close(self) -> None:
-        """Let the threads end, and wait for those that will: they close their connections."""
-        for one in self._opened:
+    def _close(self, services: list[Supervised]) -> None:
+        """Let the threads end, and wait for those that will: they close their loops and connections."""
+        for one in services:
             one.thread.cancel_hooks()  # of a start that was broken off
             one.thread.close()
-        for one in self._opened:
+        for one in services:
             if one not in self._abandoned:
-                one.thread.join(max(self.deadline.remaining() or 0, LEAST))
-                if one.thread.is_alive:
-                    self._note(f"the thread of {one.name} did not end; it stands at:\n{one.thread.stack()}")
+                left = (one.token.deadline or self.deadline).remaining()
+                one.thread.join(max(left or 0, LEAST))
+                if one.thread.is_alive:  # such as one that a coroutine started by asyncio.to_thread
+                    one.abandon()
+                    self.problems.append(f"a thread of {one.name} did not end and was abandoned")

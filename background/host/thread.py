@@ -289,7 +289,8 @@ async def leave(orm: ThreadSensitiveContext) -> None:
 
 def stack_of(task: asyncio.Task[Any]) -> traceback.StackSummary:
     """Return where a waiting coroutine stands, down to what it awaits (`Task.get_stack` knows only the outermost)."""
-    found, coroutine = traceback.StackSummary(), task.get_coro()
+    found = traceback.StackSummary()
+    coroutine: Any = task.get_coro()
     while coroutine is not None:
         if frame := getattr(coroutine, "cr_frame", None):
             found += traceback.extract_stack(frame, limit=1)

@@ -20,13 +20,14 @@ from background.jobs.policies import (
     retention_text,
     utc,
 )
+from background.services.base import app_label_of
 from background.timing import Backoff, Schedule
 
 BACKEND = "background.backend.DatabaseBackend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackgroundTask(Task):  # type: ignore[type-arg]
+class BackgroundTask(Task):
     """A task of Django's with the policies of DESIGN's table; durations are seconds."""
 
     max_attempts: int = 1
@@ -76,7 +77,7 @@ class JobDeclaration:
     """A job as the code declares it; the row in the database follows it except where an operator says otherwise."""
 
     name: str
-    task: Task  # type: ignore[type-arg]
+    task: Task
     schedule: Schedule | None = None
     timezone: str | None = None
     args: Sequence[Any] = ()
@@ -121,7 +122,7 @@ class JobDeclaration:
 
 
 # What was declared so far, in order; the registry makes sense of it.
-KNOWN: dict[str, Task] = {}  # type: ignore[type-arg]
+KNOWN: dict[str, Task] = {}
 DECLARED: list[JobDeclaration] = []
 
 
@@ -177,7 +178,7 @@ def job(
 
 
 def schedule(
-    task: Task,  # type: ignore[type-arg]
+    task: Task,
     schedule: Schedule | str | None = None,
     *,
     name: str,
@@ -188,7 +189,7 @@ def schedule(
     queue: str | None = None,
     priority: int | None = None,
     **policies: Any,
-) -> Task:  # type: ignore[type-arg]
+) -> Task:
     """Declare a further job for a task, under a name of its own; takes the policies of `job`."""
     own, of_schedule = split(name, policies)
     changed = task.using(queue_name=queue, priority=priority)
@@ -225,8 +226,6 @@ def split(owner: str, policies: Mapping[str, Any]) -> tuple[dict[str, Any], dict
 
 
 def default_name(function: Callable[..., Any]) -> str:
-    from background.services.base import app_label_of
-
     return f"{app_label_of(function.__module__)}.{function.__name__}"
 
 

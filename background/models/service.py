@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
-from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+
+from background.models.clock import DatabaseNow
 
 
 class Service(models.Model):
@@ -96,5 +97,5 @@ class Service(models.Model):
         if verb not in self.Request.values:
             raise ValueError(f"A service cannot {verb!r}; it can {', '.join(self.Request.values)}.")
         by = user.get_username() if user is not None else ""
-        type(self).objects.filter(pk=self.pk).update(request_verb=verb, requested_at=Now(), requested_by=by)
+        type(self).objects.filter(pk=self.pk).update(request_verb=verb, requested_at=DatabaseNow(), requested_by=by)
         self.request_verb, self.requested_by = verb, by

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from background.dialects import dialect
-from background.dialects.base import DatabaseNow
 from background.models import Run
+from background.models.clock import DatabaseNow
 from background.queue.finish import append_letters, send_finished
 from background.queue.limits import unblock
 from background.queue.transitions import move

@@ -10,8 +10,8 @@ from typing import Any
 from django.db.models import F, Max, QuerySet
 
 from background.dialects import dialect
-from background.dialects.base import DatabaseNow
 from background.models import Job, Queue, Run, RunLog
+from background.models.clock import DatabaseNow
 from background.models.run import position_of
 from background.queue.limits import Candidate, room_in_queues, within_limits
 from background.queue.transitions import make_ready, move

@@ -39,8 +39,9 @@ def enqueue(
 
     `fields` are further columns of the run. Raises InvalidArguments where arguments are not JSON. Blocks for the INSERT.
     """
-    if job is None and getattr(task, "job_name", ""):
-        job = Job.objects.using(database_alias()).filter(name=task.job_name).first()
+    name: str = getattr(task, "job_name", "")
+    if job is None and name:
+        job = Job.objects.using(database_alias()).filter(name=name).first()
         fields = {**_of_using(task), **fields}
     run = make(task, args, kwargs or {}, job, user, **fields)
     run.request_key = request_key

@@ -78,7 +78,7 @@ def _limits(rules: set[Rule]) -> dict[Rule, int | None]:
 
     def limit(rule: Rule) -> int | None:
         job_id, trigger, slot, limit_then = rule
-        job = jobs.get(job_id)
+        job = jobs.get(job_id) if job_id is not None else None
         if job is None:
             return limit_then
         if trigger == Run.Trigger.SCHEDULE and job.overlap != Job.Overlap.ALLOW and (slot or job.is_exclusive):

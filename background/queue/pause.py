@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from background.dialects.base import DatabaseNow
 from background.models import Queue, Run
+from background.models.clock import DatabaseNow
 from background.queue.wakeup import wake
 from background.scope import database_alias
 

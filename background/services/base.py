@@ -126,7 +126,7 @@ class Tick:
 
 def app_label_of(module: str) -> str:
     """Return the label of the installed app that holds this module; else its top package."""
-    from django.apps import apps  # inside: services are declared while apps are being loaded
+    from django.apps import apps  # noqa: PLC0415 - services are declared while apps are being loaded
 
     found = apps.get_containing_app_config(module) if apps.apps_ready else None
     return found.label if found else module.partition(".")[0]

@@ -7,8 +7,9 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 
 from background.dialects import Dialect, MySQL, PostgreSQL, SQLite, base, dialect
-from background.dialects.base import ATTEMPTS, DatabaseNow
+from background.dialects.base import ATTEMPTS
 from background.models import Lease
+from background.models.clock import DatabaseNow
 from tests.queue.helpers import at_once
 
 pytestmark = pytest.mark.django_db

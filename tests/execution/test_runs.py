@@ -109,7 +109,7 @@ def test_log_lines_of_any_logger_are_kept_with_the_run_in_order(execute):
         context.logger.warning("second")
         logger.debug("not at this level")
         try:
-            1 / 0
+            raise ZeroDivisionError
         except ZeroDivisionError:
             logger.exception("third")
 

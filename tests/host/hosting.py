@@ -74,5 +74,3 @@ def teller(name, story, *, of_kind="def", base=background.BackgroundService, **o
 def service_threads():
     """The threads of hosts and their services that are alive."""
     return [one for one in threading.enumerate() if one.name.startswith("background-")]
-
-

@@ -197,4 +197,5 @@ def test_a_thread_that_a_coroutine_left_behind_is_abandoned_work(process):
     with process("to-thread") as host:
         host.wait_for_line("services running")
         assert host.stop() == 5, host.output
-    assert "the thread of to-thread did not end" in host.output
+    assert "service to-thread does not stop" in host.output
+    assert Service.objects.get(name="to-thread").state == "failed"

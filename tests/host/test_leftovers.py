@@ -11,6 +11,7 @@ from background.host import Options
 from background.models import Host
 from background.testing import run_host
 from tests.app.models import Effect
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,7 +117,7 @@ def test_a_host_whose_connections_are_cut_at_the_end_still_writes_its_end():
 
         def on_stopped(self):
             with connection.cursor() as cursor:
-                for number in others(cursor):
+                for number in wait_until(lambda: others(cursor)):  # the engine's
                     with suppress(DatabaseError):  # it has gone by itself
                         cursor.execute(KILL[connection.vendor], [number])
                         cut.add(number)
