@@ -38,7 +38,14 @@ class Command(BaseCommand):
     help = "Hosts the background services of the installed apps, schedules jobs and executes runs."
     requires_migrations_checks = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._host: Host | None = None
+        self._asked = ""  # why to stop, when asked before there is a host
+
     def add_arguments(self, parser: CommandParser) -> None:
+        # Else argparse itself ends the process, with exit code 2 and the whole usage.
+        parser.called_from_command_line = False
         parser.add_argument("--queues", type=names, help=_("Only these queues, separated by commas."))
         parser.add_argument("--exclude-queues", type=names, default=(), help=_("Not these queues."))
         parser.add_argument("--services", type=names, help=_("Only these services."))
@@ -66,11 +73,31 @@ class Command(BaseCommand):
         parser.add_argument("--reloaded", action="store_true", help=argparse.SUPPRESS)
         parser.add_argument("--child-of", default="", help=argparse.SUPPRESS)
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Tell one sentence about a wrong flag, and end with exit code 1."""
+        try:
+            super().run_from_argv(argv)
+        except CommandError as error:  # what parsing refused: BaseCommand tells only what handle() raises
+            self.stderr.write(f"CommandError: {str(error).removeprefix('Error: ')}")
+            sys.exit(1)
+
     def handle(self, *args: Any, **options: Any) -> None:
-        configure_logging(verbosity=options["verbosity"])
+        asked = True if options["force_color"] else False if options["no_color"] else None
+        configure_logging(verbosity=options["verbosity"], colour=asked)
         processes = options["processes"] or get_settings().processes
         if self._reloads(options):
             sys.exit(supervise(arguments_without_name()))
+        with handling(self._stop, supervised=bool(options["child_of"] or options["reloaded"])):
+            code = self._run(options, processes)
+        leave(code, self._host)
+
+    def _stop(self, reason: str) -> None:
+        """Take a signal, whenever it comes."""
+        self._asked = self._asked or reason
+        if self._host is not None:
+            self._host.request_stop(reason)
+
+    def _run(self, options: dict[str, Any], processes: int) -> int:
         try:
             check_queues(options)
             services = chosen_services(options)
@@ -79,16 +106,16 @@ class Command(BaseCommand):
         except BackgroundError as error:
             raise CommandError(str(error)) from error
         ready_database(self, options)
-        host = Host(services, self._options(options, processes))
+        self._host = host = Host(services, self._options(options, processes))
+        if self._asked:
+            host.request_stop(self._asked)
         if options["child_of"]:
             watch_parent(int(options["child_of"].partition(":")[0]), host.request_stop)
         elif options["reloaded"]:
             watch_parent(os.getppid(), host.request_stop)
         if not options["child_of"]:
             self._greet(host, options, processes)
-        with handling(host.request_stop, supervised=bool(options["child_of"] or options["reloaded"])):
-            code = host.run()
-        leave(code, host)
+        return host.run()
 
     def _reloads(self, options: dict[str, Any]) -> bool:
         if options["reloaded"] or options["child_of"] or options["drain"] or options["max_runs"]:
@@ -242,11 +269,11 @@ def arguments_without_name() -> list[str]:
     return sys.argv[place + 1 :]
 
 
-def leave(code: int, host: Host) -> None:
+def leave(code: int, host: Host | None) -> None:
     """End the process with this code, also when threads are deaf."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if host.problems:
+    if host is not None and host.problems:
         os._exit(code)  # a deaf thread would keep the interpreter from ending
     if code:
         sys.exit(code)
