@@ -11,7 +11,15 @@ from django.utils.module_loading import autodiscover_modules
 
 from background.compat import Task
 from background.conf import get_settings
-from background.exceptions import DependencyCycle, DuplicateName, JobNotFound, ServiceNotFound, TaskNotFound
+from background.exceptions import (
+    DependencyCycle,
+    DuplicateName,
+    InvalidArguments,
+    JobNotFound,
+    ServiceNotFound,
+    TaskNotFound,
+)  # fmt: skip
+from background.jobs.policies import bind
 from background.jobs.tasks import DECLARED, KNOWN, JobDeclaration
 from background.services.base import RESTARTS, BackgroundService
 
@@ -128,6 +136,12 @@ def problems() -> Iterator[str]:
                 f"Two jobs are named {declaration.name!r}: for {other.task.module_path} and for {declaration.task.module_path}; "
                 f"give one of them another name=."
             )
+        try:
+            if declaration.schedule:
+                task = declaration.task
+                bind(task.func, task.takes_context, declaration.args, declaration.kwargs, f"job {declaration.name!r}")
+        except InvalidArguments as error:
+            yield str(error)
     try:
         in_order(_services)
     except (DuplicateName, DependencyCycle) as error:

@@ -21,7 +21,7 @@ def second(): ...
 
 
 @pytest.fixture
-def declarations_kept():
+def kept():
     declared, known, services = list(declarations.DECLARED), dict(declarations.KNOWN), list(registry._services)
     yield
     declarations.DECLARED[:] = declared
@@ -30,12 +30,13 @@ def declarations_kept():
     registry._services[:] = services
 
 
-def test_this_site_is_right():
-    assert found() == []
+def service(label, **members):
+    members = {"name": label, "execute": lambda self, stop: None, **members}
+    return background.register(type(label.title(), (background.BackgroundService,), members))
 
 
 @pytest.mark.django_db
-def test_the_database_of_this_site_is_right():
+def test_this_site_is_right():
     assert found(databases=["default"]) == []
 
 
@@ -67,7 +68,7 @@ def test_settings_that_name_what_is_not_there_are_errors(settings, words):
 
 def test_a_site_without_our_backend_is_warned():
     with override_settings(TASKS={"default": {"BACKEND": "tests.Elsewhere"}}):
-        assert "background.W001" in [one.id for one in checks.check_tasks()]
+        assert [one.id for one in checks.check_tasks()] == ["background.W001"]
 
 
 def test_our_backend_may_have_another_alias():
@@ -77,7 +78,7 @@ def test_our_backend_may_have_another_alias():
         assert declarations.backend_alias() == "ours"
 
 
-def test_two_jobs_of_one_name_are_an_error_naming_both(declarations_kept):
+def test_two_jobs_of_one_name_are_an_error_naming_both(kept):
     background.job(name="twice")(first)
     background.job(name="twice")(second)
 
@@ -86,19 +87,11 @@ def test_two_jobs_of_one_name_are_an_error_naming_both(declarations_kept):
     assert "'twice'" in text and f"{__name__}.first" in text and f"{__name__}.second" in text and "name=" in text
 
 
-def test_two_services_of_one_name_are_an_error(declarations_kept):
-    for number in range(2):
-        background.register(
-            type(
-                f"Service{number}", (background.BackgroundService,), {"name": "twice", "execute": lambda self, stop: 0}
-            )
-        )
-    assert [("Two services are named 'twice'" in text) for _, text in found()] == [True]
-
-
-def service(label, **members):
-    members = {"name": label, "execute": lambda self, stop: None, **members}
-    return background.register(type(label.title(), (background.BackgroundService,), members))
+def test_two_services_of_one_name_are_an_error(kept):
+    service("twice")
+    service("twice")
+    ((_, text),) = found()
+    assert "Two services are named 'twice'" in text
 
 
 @pytest.mark.parametrize(
@@ -109,13 +102,13 @@ def service(label, **members):
         ({"execute": background.BackgroundService.execute}, "has no execute(self, stop)"),
     ],
 )
-def test_a_service_that_cannot_stand_is_an_error(declarations_kept, members, words):
+def test_a_service_that_cannot_stand_is_an_error(kept, members, words):
     service("lame", **members)
     ((id, text),) = found()
     assert id == "background.E010" and "'lame'" in text and words in text
 
 
-def test_services_that_depend_on_each_other_in_a_circle_are_an_error(declarations_kept):
+def test_services_that_depend_on_each_other_in_a_circle_are_an_error(kept):
     service("one", depends_on=("two",))
     service("two", depends_on=("one",))
     ((_, text),) = found()
@@ -123,11 +116,11 @@ def test_services_that_depend_on_each_other_in_a_circle_are_an_error(declaration
 
 
 def test_a_database_that_is_set_up_badly_is_warned_about(monkeypatch):
-    options = connections["default"].settings_dict["OPTIONS"]
-    bad = {"sqlite": {}, "mysql": {"isolation_level": "repeatable read"}}.get(connections["default"].vendor, options)
-    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", bad)
+    vendor, settings = connections["default"].vendor, connections["default"].settings_dict
+    bad = {"sqlite": {}, "mysql": {"isolation_level": "repeatable read"}}.get(vendor, settings["OPTIONS"])
+    monkeypatch.setitem(settings, "OPTIONS", bad)
     ids = {one.id for one in checks.check_database(databases=["default"])}
-    assert ids == ({"background.W002"} if connections["default"].vendor in ("sqlite", "mysql") else set())
+    assert ids == ({"background.W002"} if vendor in ("sqlite", "mysql") else set())
 
 
 def test_databases_that_are_not_asked_about_are_left_alone():

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 import background
-from background import registry
+from background import compat, registry
 from background.exceptions import DependencyCycle, DuplicateName, JobNotFound, ServiceNotFound, TaskNotFound
 from background.jobs import tasks as declarations
 from tests.app import background as tasks
@@ -28,39 +28,35 @@ def kept():
     registry._services[:] = services
 
 
-def service(label, **members):
-    return type(label.title(), (background.BackgroundService,), {"name": label, **members})
+def service(label, *needed):
+    return type(label.title(), (background.BackgroundService,), {"name": label, "depends_on": needed})
 
 
 def names(classes):
     return [one.get_name() for one in classes]
 
 
-def test_tasks_are_found_by_their_dotted_path():
+def test_tasks_are_found_by_their_dotted_path_and_jobs_by_their_name():
     assert registry.task("tests.app.background.note") is tasks.note
     assert registry.task("tests.app.background.plain") is tasks.plain
-
-
-def test_jobs_are_found_by_their_name():
     assert registry.job("app.often").task is tasks.often
 
 
-@pytest.mark.parametrize("path", ["tests.app.background.nothing", "os.system", "", "note"])
+def test_the_declarations_of_the_tests_stand():
+    assert list(registry.problems()) == []
+
+
+@pytest.mark.parametrize("path", ["tests.app.background.nothing", "os.system", "", "note", "antigravity.geohash"])
 def test_a_path_that_nobody_declares_is_not_imported(path):
     with pytest.raises(TaskNotFound, match="No installed app declares the task"):
         registry.task(path)
-
-
-def test_a_stored_path_of_a_module_is_never_imported():
-    with pytest.raises(TaskNotFound):
-        registry.task("antigravity.geohash")
     assert "antigravity" not in sys.modules
 
 
 def test_unknown_jobs_and_services_are_named():
     with pytest.raises(JobNotFound, match="'nothing'"):
         registry.job("nothing")
-    with pytest.raises(ServiceNotFound, match="known are: .*app.Lone"):
+    with pytest.raises(ServiceNotFound, match="'nothing'; known are: .*app.Lone"):
         registry.service("nothing")
 
 
@@ -78,24 +74,15 @@ def test_only_services_can_be_registered(thing):
 
 
 def test_services_start_in_the_order_of_registration_but_dependencies_first():
-    a, b, c = service("a", depends_on=("c",)), service("b"), service("c")
-    assert names(registry.in_order([a, b, c])) == ["c", "a", "b"]
-
-
-def test_a_dependency_of_a_dependency_starts_first():
-    a, b, c = service("a", depends_on=("b",)), service("b", depends_on=("c",)), service("c")
-    assert names(registry.in_order([a, b, c])) == ["c", "b", "a"]
+    assert names(registry.in_order([service("a", "c"), service("b"), service("c")])) == ["c", "a", "b"]
+    assert names(registry.in_order([service("a", "b"), service("b", "c"), service("c")])) == ["c", "b", "a"]
 
 
 def test_a_circle_is_refused_with_its_members():
-    one, two = service("one", depends_on=("two",)), service("two", depends_on=("one",))
     with pytest.raises(DependencyCycle, match="one → two → one"):
-        registry.in_order([one, two])
-
-
-def test_a_service_that_depends_on_itself_is_a_circle():
+        registry.in_order([service("one", "two"), service("two", "one")])
     with pytest.raises(DependencyCycle):
-        registry.in_order([service("one", depends_on=("one",))])
+        registry.in_order([service("one", "one")])
 
 
 def test_two_services_of_one_name_are_refused():
@@ -106,38 +93,29 @@ def test_two_services_of_one_name_are_refused():
 def test_of_two_jobs_with_one_name_the_first_counts(kept):
     background.job(name="twice")(first)
     background.job(name="twice")(second)
-
     assert registry.jobs()["twice"].task.func is first
 
 
-def test_a_job_of_a_task_has_the_tasks_with_its_own_policies(kept):
+def test_the_task_of_a_job_has_the_policies_of_the_job(kept):
     background.schedule(tasks.note, "@daily", name="patient note", max_attempts=9)
     assert registry.task(tasks.note.module_path, "patient note").max_attempts == 9
     assert registry.task(tasks.note.module_path).max_attempts == 1
     assert registry.task(tasks.note.module_path, "gone").max_attempts == 1
-
-
-def test_the_policies_of_a_job_are_not_those_of_another_task(kept):
-    background.schedule(tasks.note, "@daily", name="note again", max_attempts=9)
-    assert registry.task(tasks.plain.module_path, "note again") is tasks.plain
+    assert registry.task(tasks.plain.module_path, "patient note") is tasks.plain
 
 
 def test_discovery_reads_the_modules_named_in_the_settings(kept, settings, monkeypatch):
     module = ModuleType("tests.app.chores")
-    exec(
-        "from django_tasks import task" if not background.compat.BUILT_IN else "from django.tasks import task",
-        vars(module),
-    )
-    exec("def sweep(): ...\n", vars(module))
-    module.sweep.__module__ = "tests.app.chores"
-    monkeypatch.setitem(sys.modules, "tests.app.chores", module)
-    vars(module)["sweep"] = module.task(module.sweep)
-    settings.BACKGROUND = {"DISCOVER": ["chores"]}
+    exec("def sweep(): ...", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    plain = compat.Task if compat.BUILT_IN else tasks.note.__class__
+    module.sweep = plain(func=module.sweep, priority=0, backend="default", queue_name="default")
     declarations.KNOWN.pop("tests.app.chores.sweep", None)
+    settings.BACKGROUND = {"DISCOVER": ["chores"]}
 
     registry.discover()
 
-    assert "tests.app.chores.sweep" in registry.tasks()
+    assert registry.task("tests.app.chores.sweep") is module.sweep
 
 
 def test_what_is_returned_is_a_copy():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,6 +47,7 @@ class EngineService(BackgroundService):
 
     def __init__(self, host: HostView) -> None:
         self.host = host
+        self.step_began: float | None = None  # time.monotonic() of the step that is being done
 
     @classmethod
     def get_name(cls) -> str:
@@ -64,6 +66,7 @@ class EngineService(BackgroundService):
         patience = Backoff(initial=0.2, maximum=2)
         while not stop.requested:
             try:
+                self.step_began = time.monotonic()
                 refresh_connections()
                 pause = self.step(stop)
                 troubles = self._recovered(troubles)
@@ -71,6 +74,7 @@ class EngineService(BackgroundService):
                 troubles += 1
                 self._trouble(troubles, error)
                 pause = patience.delay(troubles)
+            self.step_began = None
             stop.beat()
             if pause > 0:
                 stop.wait(pause)

@@ -9,7 +9,7 @@ import logging
 import math
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +56,8 @@ class Execution:
     commit: Callable[[Outcome], bool] | None = (
         None  # lent by the engine: writes the success of an atomic run in its transaction
     )
+    # Lent by the executor: held open around the function alone, the only code that may be interrupted.
+    door: AbstractContextManager[Any] = field(default_factory=nullcontext)
     stored: Outcome | None = None  # what is written already
     asked_at: float = 0.0  # when a deaf run was asked to end (time.monotonic())
     task_result: Any = None  # Django's view of the attempt, until its end was told
@@ -110,12 +112,16 @@ def _run(execution: Execution) -> Outcome:
 
 def _call(execution: Execution, task: Task, arguments: list[Any]) -> Outcome:
     if not getattr(task, "atomic", False):
-        return succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
+        with execution.door:
+            result = task.call(*arguments, **execution.claim.kwargs)
+        return succeeded(execution, result)
     # The function and the word of its success commit in one transaction; nothing is kept if the token holds no more.
     ended = None
     try:
         with transaction.atomic(using=database_alias()):
-            ended = succeeded(execution, task.call(*arguments, **execution.claim.kwargs))
+            with execution.door:
+                result = task.call(*arguments, **execution.claim.kwargs)
+            ended = succeeded(execution, result)
             if execution.commit is not None and not execution.commit(ended):
                 raise ClaimLost()
     except BaseException:

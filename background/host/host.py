@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import socket
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -17,13 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import django
-from django.db import connections
-
 from background import catalog, registry
 from background.conf import build_version, get_settings
 from background.dialects import dialect
-from background.engine.base import AWAY, EngineService, first_line
+from background.engine.base import AWAY, EngineService
 from background.engine.heartbeat import Heartbeat, sign_off
 from background.engine.memory import DatabaseMemory
 from background.engine.pruner import Pruner
@@ -32,15 +26,15 @@ from background.engine.rescuer import Rescuer
 from background.engine.scheduler import Scheduler
 from background.engine.worker import Worker
 from background.exceptions import StartFailed, StartTimedOut
+from background.host.asking import ask_apart, ask_patiently, software
 from background.host.lease import Lease
 from background.host.shutdown import LEAST, LOOK, Shutdown
 from background.host.signals import notify, watchdog_interval
 from background.host.standing import State
 from background.host.supervised import Supervised
-from background.host.thread import settle
 from background.models import Host as HostRow
 from background.queue.claim import Filter, Holder
-from background.scope import close_connections, database_alias
+from background.scope import database_alias
 from background.services.base import BackgroundService
 from background.signals import host_started, host_stopping
 from background.stopping import Deadline, StopToken
@@ -49,9 +43,7 @@ logger = logging.getLogger("background.host")
 
 CLEAN, NOT_STARTED, STOPPED_BY_SERVICE, UNCLEAN = 0, 1, 4, 5
 
-# At start, a database that has not answered for so long is said to be away (seconds).
-SILENCE = 2.0
-# An engine service that has not stepped for so long is stuck (seconds).
+# An engine service whose step takes so long is stuck (seconds).
 STUCK = 60.0
 
 
@@ -125,13 +117,9 @@ class Host:
         return found + [one.name for one in self.services if not one.standing.healthy]
 
     def stuck(self) -> list[str]:
-        """Return the engine services that have not stepped for a minute."""
+        """Return the engine services whose present step has taken a minute already."""
         now = time.monotonic()
-        return [
-            one.name
-            for one in self.engine
-            if one.state == "running" and one.service.stop and now - (one.service.stop.last_beat or now) > STUCK
-        ]
+        return [one.name for one in self.engine if now - (one.service.step_began or now) > STUCK]
 
     # The life of the host
 
@@ -153,48 +141,9 @@ class Host:
         return self._stop(code)
 
     def _register(self) -> None:
-        """Write the host's row and bring the jobs up to the code; wait for a database that is away, saying so.
-
-        Each attempt has a thread of its own: a database that is away may not even refuse, and a signal should not wait.
-        """
-        began, said = time.monotonic(), False
-        deadline = Deadline.after(get_settings().startup_timeout)
-        attempt = self._attempt(self._write_down)
-        while not self.stop_token.requested:
-            self.stop_token.wait(min(0.5, deadline.remaining() or 0))
-            if attempt.done() and not isinstance(error := attempt.exception(), AWAY):
-                if error is not None:
-                    raise error
-                return
-            why = first_line(attempt.exception()) if attempt.done() else "no answer"
-            if deadline.expired:
-                raise StartFailed(
-                    f"The database {database_alias()!r} did not answer within {get_settings().startup_timeout:g} s "
-                    f"(STARTUP_TIMEOUT): {why}."
-                )
-            if not said and (attempt.done() or time.monotonic() - began > SILENCE):
-                said = True
-                logger.warning("waiting up to %.0f s for the database: %s", deadline.remaining(), why)
-            if attempt.done():
-                self.stop_token.wait(min(0.5, deadline.remaining() or 0))
-                attempt = self._attempt(self._write_down)
-
-    def _attempt(self, call: Callable[[], object]) -> Future[None]:
-        """Call something that asks the database, in a thread for which nobody has to wait."""
-        future: Future[None] = Future()
-        future.add_done_callback(lambda _: self.stop_token.poke())
-
-        def work() -> None:
-            error: BaseException | None = None
-            try:
-                call()
-            except Exception as caught:  # noqa: BLE001 - raised by whoever waits for it
-                error = caught
-            close_connections()
-            settle(future, error)
-
-        threading.Thread(target=work, name="background-database", daemon=True).start()
-        return future
+        """Write the host's row and bring the jobs up to the code."""
+        if not self.stop_token.requested:
+            ask_patiently(self._write_down, self.stop_token)
 
     def _write_down(self) -> None:
         self._write_row(self.id)
@@ -325,7 +274,7 @@ class Host:
         """Write the end of the host, while there is time."""
         if not self._written:
             return
-        attempt = self._attempt(lambda: sign_off(self.id, self.exit_code or 0, self.stop_token.reason or ""))
+        attempt = ask_apart(lambda: sign_off(self.id, self.exit_code or 0, self.stop_token.reason or ""))
         with suppress(TimeoutError, *AWAY):
             attempt.result(max(deadline.remaining() or 0, LEAST))
             return
@@ -386,14 +335,3 @@ class Host:
 
     def _facts(self) -> dict[str, Any]:
         return {"state": self.state, "running": self.worker.in_use() if self.worker else {}}
-
-
-def software() -> dict[str, str]:
-    """Return the versions that a person wants to know when something is odd."""
-    connection = connections[database_alias()]
-    return {
-        "python": platform.python_version(),
-        "django": django.get_version(),
-        "database": f"{connection.vendor} {'.'.join(str(part) for part in connection.get_database_version())}",
-        "platform": sys.platform,
-    }

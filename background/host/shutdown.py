@@ -50,8 +50,9 @@ class Shutdown:
         self._hooks("on_stopped", self._hooks_by)
         self._close([*self._users, *self._early])
         for one in self._late:
-            one.request_stop("shutdown", self.deadline)
-            self._end(one, self.deadline)
+            deadline = Deadline.after(max((self.deadline.remaining() or 0) / 2, LEAST))  # some for the next
+            one.request_stop("shutdown", deadline)
+            self._end(one, deadline)
         self._close(self._late)
 
     def _hooks(self, hook: str, deadline: Deadline) -> None:
@@ -77,8 +78,8 @@ class Shutdown:
         one.let_dispose()
         if not one.begun:
             return
-        own = (one.token.deadline or deadline).remaining()
-        if not self._wait(one.executed, (own or 0) + (CANCEL_GRACE if one.service.is_async else 0)):
+        left = (one.token.deadline or deadline).remaining() or 0
+        if not self._wait(one.executed, max(left + (CANCEL_GRACE if one.service.is_async else 0), LEAST)):
             one.abandon()
             self._abandoned.append(one)
             self.problems.append(f"service {one.name} did not stop in time and was abandoned")

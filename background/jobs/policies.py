@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from string import Formatter
 from typing import Any
 
 from background.exceptions import InvalidArguments, InvalidPolicy
@@ -38,29 +40,85 @@ def check_policies(owner: str, policies: Mapping[str, Any]) -> None:
         if name in CHOICES and value not in CHOICES[name]:
             allowed = ", ".join(repr(one) for one in CHOICES[name] if one)
             raise InvalidPolicy(f"{owner}: {name}={value!r} is none of {allowed}.")
-        if name in ("max_attempts", "concurrency", "misfire_limit") and value is not None:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidPolicy(f"{owner}: {name}={value!r} must be a whole number from 1.")
-        if name in ("timeout", "jitter", "misfire_grace") and value is not None:
-            if (
-                not isinstance(value, (int, float))
-                or isinstance(value, bool)
-                or value < (0 if name != "timeout" else 0.001)
-            ):
-                raise InvalidPolicy(f"{owner}: {name}={value!r} must be a number of seconds.")
-        if name in ("starts_at", "ends_at") and value is not None:
-            if not isinstance(value, datetime) or value.tzinfo is None:
-                raise InvalidPolicy(f"{owner}: {name}={value!r} must be a datetime with a time zone.")
-        if name == "backoff" and not isinstance(value, (Backoff, type(None))):
-            raise InvalidPolicy(f"{owner}: backoff={value!r} must be a background.Backoff.")
-        if (
-            name in ("unique", "concurrency_key")
-            and value is not None
-            and not (callable(value) or isinstance(value, str))
-        ):
-            raise InvalidPolicy(f"{owner}: {name}={value!r} must be a callable or a format string over the arguments.")
-        if name == "retain" and value is not None:
+        if name in _RULES:
+            fits, words = _RULES[name]
+            if not (fits(value) or (value is None and name in _OPTIONAL)):
+                raise InvalidPolicy(f"{owner}: {name}={value!r} must be {words}.")
+        if name == "retain":
             retention_text(value, owner)
+    starts_at, ends_at = policies.get("starts_at"), policies.get("ends_at")
+    if starts_at is not None and ends_at is not None and ends_at <= starts_at:
+        raise InvalidPolicy(f"{owner}: ends_at={ends_at} is not after starts_at={starts_at}: it would never run.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_instant(value: Any) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
+def _are_exceptions(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, type) and issubclass(one, BaseException) for one in value)
+
+
+def _is_key(value: Any) -> bool:
+    return callable(value) or isinstance(value, str)
+
+
+_OPTIONAL = {
+    "concurrency",
+    "timeout",
+    "jitter",
+    "starts_at",
+    "ends_at",
+    "backoff",
+    "unique",
+    "concurrency_key",
+    "permission",
+}
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_attempts": (_is_count, "a whole number from 1"),
+    "concurrency": (_is_count, "a whole number from 1"),
+    "misfire_limit": (lambda value: _is_count(value) and value <= 1000, "a whole number from 1 to 1000"),
+    "timeout": (lambda value: _is_seconds(value) and value >= 0.001, "a number of seconds"),
+    "jitter": (_is_seconds, "a number of seconds"),
+    "misfire_grace": (_is_seconds, "a number of seconds"),
+    "starts_at": (_is_instant, "a datetime with a time zone"),
+    "ends_at": (_is_instant, "a datetime with a time zone"),
+    "backoff": (lambda value: isinstance(value, Backoff), "a background.Backoff"),
+    "retry_on": (_are_exceptions, "a tuple of exception classes"),
+    "discard_on": (_are_exceptions, "a tuple of exception classes"),
+    "unique": (_is_key, "a callable or a format string over the arguments"),
+    "concurrency_key": (_is_key, "a callable or a format string over the arguments"),
+    "atomic": (lambda value: isinstance(value, bool), "True or False"),
+    "permission": (lambda value: isinstance(value, str), "the name of a permission"),
+    "secret": (
+        lambda value: isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value),
+        "a list of names of arguments",
+    ),
+}
+
+
+def check_key(owner: str, name: str, policy: Key, function: Callable[..., Any]) -> None:
+    """Raise InvalidPolicy if a format string names what is no argument of the function."""
+    if not isinstance(policy, str):
+        return
+    parameters = inspect.signature(function).parameters
+    try:
+        named = {re.split(r"[.\[]", field)[0] for _, field, _, _ in Formatter().parse(policy) if field is not None}
+    except ValueError as error:
+        raise InvalidPolicy(f"{owner}: {name}={policy!r} is no format string: {error}.") from error
+    unknown = sorted(one for one in named if not one.isdigit() and one not in parameters)
+    if unknown:
+        raise InvalidPolicy(
+            f"{owner}: {name}={policy!r} names no argument of {function.__name__}: {', '.join(unknown)}."
+        )
 
 
 def retention_text(value: Any, owner: str = "retain") -> str:
@@ -69,7 +127,13 @@ def retention_text(value: Any, owner: str = "retain") -> str:
         return ""
     text = str(value).strip()
     number, _, unit = text.partition(" ")
-    if not number.replace(".", "", 1).isdigit() or unit not in ("", "days", "day", "runs", "run"):
+    if not (number.isascii() and number.replace(".", "", 1).isdigit()) or unit not in (
+        "",
+        "days",
+        "day",
+        "runs",
+        "run",
+    ):
         raise InvalidPolicy(f"{owner}: retain={value!r} must be days (30) or a number of runs ('100 runs').")
     return f"{number} runs" if unit.startswith("run") else number
 

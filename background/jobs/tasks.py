@@ -15,6 +15,7 @@ from background.jobs.policies import (
     OF_TASK,
     Key,
     as_schedule,
+    check_key,
     check_policies,
     json_ready,
     retention_text,
@@ -24,6 +25,7 @@ from background.services.base import app_label_of
 from background.timing import Backoff, Schedule
 
 BACKEND = "background.backend.DatabaseBackend"
+MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class BackgroundTask(Task):
         # No zero-argument super(): it does not work in slotted dataclasses on Python 3.11 (bpo-46757).
         Task.__post_init__(self)
         check_policies(self.module_path, {name: getattr(self, name) for name in OF_TASK})
+        for name in ("unique", "concurrency_key"):
+            check_key(self.module_path, name, getattr(self, name), self.func)
         if self.atomic and self.is_async:
             raise InvalidTask(
                 f"{self.module_path}: atomic=True needs a plain function; a coroutine cannot hold Django's transaction."
@@ -91,6 +95,11 @@ class JobDeclaration:
     ends_at: datetime | None = None
     jitter: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > MAX_NAME:
+            raise InvalidPolicy(f"The name of a job has from 1 to {MAX_NAME} characters, not {self.name!r}.")
+        json_ready([list(self.args), dict(self.kwargs)], self.name)
+
     def values(self) -> dict[str, Any]:
         """The declared values of the job's row, as JSON."""
         task = self.task
@@ -100,7 +109,7 @@ class JobDeclaration:
             "args": json_ready(list(self.args), self.name),
             "kwargs": json_ready(dict(self.kwargs), self.name),
             "schedule": str(self.schedule) if self.schedule else "",
-            "timezone": self.timezone or getattr(self.schedule, "timezone", None) or "",
+            "timezone": getattr(self.schedule, "timezone", None) or self.timezone or "",
             "enabled": self.enabled,
             "queue": task.queue_name,
             "priority": task.priority,

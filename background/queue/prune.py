@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from django.db.models import Q
 
 from background.conf import get_settings
 from background.dialects import dialect
+from background.exceptions import InvalidPolicy
+from background.jobs.policies import retention_text
 from background.models import Artifact, Host, Job, Lease, Run, RunLog, Service, Skip
 from background.scope import database_alias
+
+logger = logging.getLogger("background.queue")
 
 BATCH = 500
 
@@ -35,18 +40,21 @@ def _expired(now: datetime):  # type: ignore[no-untyped-def]
             rows = Run.objects.using(alias).filter(status=status, finished_at__lt=now - timedelta(days=days))
             yield rows.filter(Q(job=None) | ~Q(job__in=retained.values("id")))
     for job in retained:
-        number, _, unit = job.retain.partition(" ")
+        try:
+            number, _, unit = retention_text(job.retain, job.name).partition(" ")
+        except InvalidPolicy as error:  # nothing is better than too much
+            logger.error("history is kept: %s", error)
+            continue
         mine = Run.objects.using(alias).finished().filter(job=job)
-        if unit.startswith("run"):
-            if not (count := int(float(number))):
-                yield mine
-                continue
-            # Keep the last N: find the enqueue time of the N-th and delete what is older.
-            oldest = mine.order_by("-enqueued_at", "-id").values_list("enqueued_at", flat=True)[count - 1 :].first()
-            if oldest:
-                yield mine.filter(enqueued_at__lt=oldest)
-        else:
+        if not unit:
             yield mine.filter(finished_at__lt=now - timedelta(days=float(number)))
+        elif not (count := int(float(number))):
+            yield mine
+        else:
+            # Keep the last N: find the enqueue time of the N-th and delete what is older.
+            newest = mine.order_by("-enqueued_at", "-id").values_list("enqueued_at", flat=True)
+            if oldest := newest[count - 1 :].first():
+                yield mine.filter(enqueued_at__lt=oldest)
 
 
 def _delete(rows, size: int):  # type: ignore[no-untyped-def]

@@ -134,3 +134,10 @@ class Lone(background.BackgroundService):
 
     def execute(self, stop):
         stop.wait()
+
+
+@task(takes_context=True)
+def speak_and_wait(context, name):
+    logger.info("I am %s", name)
+    context.progress(3, 10)
+    gate(name).wait(30)

@@ -202,7 +202,7 @@ def test_interrupts_never_leak_into_the_next_run_of_a_thread(task):
         plain.enqueue()
 
     with run_host(CONCURRENCY=4) as host:
-        host.wait_for(lambda: Run.objects.open().count() == 0, timeout=60)
+        host.wait_for(lambda: Run.objects.open().count() == 0, timeout=20)
         names = [slot.thread for slot in host.service("background.worker").service.thread._slots]
         assert all(one.is_alive() for one in names)
         again = [plain.enqueue() for _ in range(8)]

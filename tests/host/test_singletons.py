@@ -1,7 +1,9 @@
 """Services of which one runs in the whole installation, and the leases behind them."""
 
+import asyncio
 import json
 import signal
+import threading
 import time
 import uuid
 from datetime import timedelta
@@ -15,6 +17,7 @@ from background.engine import heartbeat, leases
 from background.host import Options
 from background.models import Host, Lease, Service
 from background.testing import run_host
+from tests.host.hosting import Story, starting_host, teller
 from tests.processes import Process, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,6 +121,85 @@ def test_where_the_lease_cannot_be_renewed_the_service_stops_before_it_ends(monk
         host.wait_for(lambda: stopped_at, timeout=4)
         assert stopped_at[0] <= max(ends, Lease.objects.get().expires_at)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("service", [Only, AOnly])
+def test_a_database_that_hangs_does_not_keep_the_service_from_stopping(service, monkeypatch):
+    let_go, name = threading.Event(), service.get_name()
+
+    def hang(names, holder):
+        let_go.wait(20)
+        return 0.0, set()
+
+    with run_host(service, HOST_TIMEOUT=2) as host:
+        host.wait_for(lambda: len(RUNNING) == 1)
+        monkeypatch.setattr(heartbeat, "renew", hang)
+        monkeypatch.setattr(leases, "acquire", lambda name, holder: None)
+        host.wait_for(lambda: not RUNNING, timeout=3)
+        let_go.set()
+        monkeypatch.undo()
+        host.wait_for(lambda: host.service(name).state == "running")
+
+
+def test_a_lease_is_looked_after_while_another_service_takes_long_to_start(monkeypatch):
+    let_go = threading.Event()
+
+    class Slow(background.BackgroundService):
+        def on_start(self):
+            let_go.wait(10)
+
+        def execute(self, stop):
+            stop.wait()
+
+    with starting_host(Only, Slow, HOST_TIMEOUT=2) as host:
+        host.wait_for(lambda: len(RUNNING) == 1)
+        monkeypatch.setattr(heartbeat, "renew", lambda names, holder: (0.0, set(names)))
+        monkeypatch.setattr(leases, "acquire", lambda name, holder: None)
+        host.wait_for(lambda: not RUNNING, timeout=3)
+        let_go.set()
+        monkeypatch.undo()
+
+
+def test_a_coroutine_that_lost_its_lease_is_cancelled_at_once():
+    class Busy(background.BackgroundService):
+        singleton = True
+
+        async def execute(self, stop):
+            RUNNING.append(self)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                RUNNING.remove(self)
+
+    with run_host(Busy) as host:
+        host.wait_for(lambda: len(RUNNING) == 1)
+        Lease.objects.update(holder=uuid.uuid4(), expires_at=dialect().now() + timedelta(hours=1))
+        host.wait_for(lambda: not RUNNING, timeout=2)
+        host.wait_for(lambda: host.service("tests.Busy").state == "standby")
+    assert host.exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["def", "async"])
+def test_start_hooks_of_a_standing_by_service_are_called_when_it_takes_over(kind):
+    story = Story()
+    Lease.objects.create(name="service:only", holder=uuid.uuid4(), expires_at=dialect().now() + timedelta(hours=1))
+    with run_host(teller("only", story, of_kind=kind, singleton=True)) as host:
+        host.wait_for(lambda: host.service("only").state == "standby")
+        assert story == [("only", "on_starting")]
+        Lease.objects.update(holder=None)
+        host.wait_for(lambda: story.has("only", "execute"))
+    assert [what for _, what in story if what != "executed"] == [
+        "on_starting", "on_start", "on_started", "execute", "on_stopping", "on_stop", "on_stopped",
+    ]  # fmt: skip
+
+
+def test_stop_hooks_of_a_service_that_only_stood_by_are_not_called():
+    story = Story()
+    Lease.objects.create(name="service:only", holder=uuid.uuid4(), expires_at=dialect().now() + timedelta(hours=1))
+    with run_host(teller("only", story, singleton=True)) as host:
+        host.wait_for(lambda: host.service("only").state == "standby")
+    assert story == [("only", "on_starting")]
+    assert host.exit_code == 0
 
 
 def test_a_singleton_that_stands_by_outlives_a_database_that_is_away(monkeypatch):

@@ -5,6 +5,7 @@ import logging
 import threading
 
 import pytest
+from django.db import OperationalError
 
 from background.host import Host
 from background.models import Host as HostRow
@@ -288,3 +289,39 @@ def test_an_error_that_nobody_foresaw_stops_the_services_before_it_is_raised(sto
             host.stop()
         host.error = None
     assert story.of("on_stop") == ["a"]
+
+
+def test_a_database_that_accepts_but_never_answers_ends_the_start_in_time(monkeypatch, caplog):
+    let_go = threading.Event()
+    monkeypatch.setattr(Host, "_write_row", lambda self, host_id: let_go.wait(30))
+    with starting_host(STARTUP_TIMEOUT=2.5) as host:
+        host.wait_for(lambda: host.is_over, timeout=5)
+        let_go.set()
+    assert host.exit_code == 1
+    assert caplog.text.count("for the database: no answer") == 1
+    assert "did not answer within 2.5 s (STARTUP_TIMEOUT): no answer" in caplog.text
+
+
+def test_the_start_goes_on_when_the_database_comes(story, monkeypatch, caplog):
+    write, attempts = Host._write_row, []
+
+    def away_at_first(self, host_id):
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise OperationalError("could not connect\nto anything")
+        write(self, host_id)
+
+    monkeypatch.setattr(Host, "_write_row", away_at_first)
+    with run_host(teller("a", story)) as host:
+        host.wait_for(lambda: story.has("a", "execute"))
+    assert host.exit_code == 0
+    assert caplog.text.count("waiting up to 10 s for the database: could not connect") == 1
+
+
+def test_a_stop_while_the_host_waits_for_its_database_is_a_clean_end(monkeypatch):
+    let_go, arrived = threading.Event(), threading.Event()
+    monkeypatch.setattr(Host, "_write_row", lambda self, host_id: (arrived.set(), let_go.wait(30)))
+    with starting_host() as host:
+        host.wait_for(arrived.is_set)
+        assert host.stop() == 0
+        let_go.set()

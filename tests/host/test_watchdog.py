@@ -5,6 +5,8 @@ import threading
 import pytest
 
 import background
+from background.engine.rescuer import Rescuer
+from background.host import host as host_module
 from background.models import Service
 from background.testing import run_host
 
@@ -70,3 +72,14 @@ def test_a_restarted_service_is_given_its_time_anew():
         one.obey("restart", "")
         host.wait_for(lambda: one.standing.healthy and one.state == "running")
         host.wait_for(lambda: one.standing.healthy is False)
+
+
+def test_an_engine_service_that_does_not_step_makes_the_host_stuck(monkeypatch):
+    let_go = threading.Event()
+    monkeypatch.setattr(host_module, "STUCK", 0.3)
+    monkeypatch.setattr(Rescuer, "step", lambda self, stop: let_go.wait(20) and 0.05)
+    with run_host() as host:
+        host.wait_for(lambda: host.host.stuck() == ["background.rescuer"])
+        let_go.set()
+        host.wait_for(lambda: "background.rescuer" not in host.host.stuck())
+    assert host.exit_code == 0

@@ -33,14 +33,28 @@ PATIENCE = 5.0
 class Slot:
     """One thread and what it executes."""
 
-    __slots__ = ("execution", "interrupted", "lock", "started", "thread")
+    __slots__ = ("execution", "interrupted", "is_open", "lock", "started", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.execution: Execution | None = None
         self.started = 0.0
         self.interrupted = False
+        self.is_open = False
         self.thread: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        """Open the door: from here the function may be interrupted."""
+        self.started = time.monotonic()
+        self.is_open = True
+
+    def __exit__(self, *error: object) -> None:
+        """Shut the door; what was thrown through it before arrives here at the latest."""
+        with self.lock:
+            self.is_open = False
+        if self.interrupted:
+            for _ in range(100):  # each turn lets the interpreter deliver it
+                pass
 
 
 class ThreadExecutor:
@@ -116,12 +130,13 @@ class ThreadExecutor:
         return outcome
 
     def _enter(self, slot: Slot, execution: Execution) -> None:
-        slot.interrupted, slot.started = False, time.monotonic()
+        slot.interrupted = slot.is_open = False
+        execution.door = slot
         slot.execution = execution
 
     def _leave(self, slot: Slot) -> None:
         with slot.lock:
-            slot.execution = None
+            slot.is_open, slot.execution = False, None
 
     def enforce(self) -> float | None:
         """Interrupt what is over its time or deaf to a cancel; returns the seconds until the next such moment, if any."""
@@ -129,11 +144,12 @@ class ThreadExecutor:
         now = time.monotonic()
         for slot in self._slots:
             execution = slot.execution
-            if execution is None or slot.interrupted:
+            if execution is None or slot.interrupted or not slot.is_open:
                 continue
             left = self._left(slot, execution, now)
             if left is not None and left <= 0:
-                self._interrupt(slot, execution)
+                if not self._interrupt(slot, execution):
+                    nearest = 0.001  # soon again
             elif left is not None:
                 nearest = left if nearest is None else min(nearest, left)
         return nearest
@@ -147,18 +163,22 @@ class ThreadExecutor:
             limits.append(execution.asked_at + PATIENCE - now)
         return min(limits) if limits else None
 
-    def _interrupt(self, slot: Slot, execution: Execution) -> None:
-        """Raise in the thread, unless it has left this execution meanwhile."""
+    def _interrupt(self, slot: Slot, execution: Execution) -> bool:
+        """Raise in the thread, unless its function has ended meanwhile; False where this is no moment for it."""
         execution.stop.request("timeout")
-        timeout = execution.reason == "timeout"
-        words = {"__doc__": timed_out(execution.claim), "__module__": RunTimedOut.__module__}
-        error = type("RunTimedOut", (RunTimedOut,), words) if timeout else RunCancelled
+        error: type[Exception] = RunCancelled
+        if execution.reason == "timeout":
+            words = {"__doc__": timed_out(execution.claim), "__module__": RunTimedOut.__module__}
+            error = type("RunTimedOut", (RunTimedOut,), words)
         with slot.lock:
-            if slot.execution is not execution or slot.thread is None or slot.thread.ident is None:
-                return
+            if slot.execution is not execution or not slot.is_open or slot.thread is None or slot.thread.ident is None:
+                return True
+            if _is_logging(slot.thread.ident):
+                return False
             slot.interrupted = True
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(slot.thread.ident), ctypes.py_object(error))
         logger.warning("run %s of %s interrupted: %s", execution.claim.id, execution.claim.task, execution.reason)
+        return True
 
     def cancel(self, execution: Execution) -> None:
         """Nothing beyond the stop token: `enforce` follows up."""
@@ -193,6 +213,19 @@ class ThreadExecutor:
 
 def _task_of(execution: Execution) -> Task | None:
     return registry.tasks().get(execution.claim.task)
+
+
+def _is_logging(thread: int) -> bool:
+    """Tell whether a thread stands inside `logging`: interrupted there it may keep a handler's lock, and the process hangs.
+
+    Until Python 3.13 `Handler.handle` takes its lock before its `try`.
+    """
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code.co_filename == logging.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _drop_connections() -> None:

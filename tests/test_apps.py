@@ -1,0 +1,41 @@
+"""The app in a site with little else: no admin, no sessions, no messages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import django
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = """
+import django
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="x", USE_TZ=True, DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "background", "tests.app"],
+    TASKS={"default": {"BACKEND": "background.backend.DatabaseBackend", "QUEUES": []}}, DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+)
+django.setup()
+from django.core.management import call_command
+
+call_command("check", fail_level="WARNING", verbosity=0)
+call_command("migrate", verbosity=0)
+from background.testing import drain
+from tests.app import background as tasks
+
+tasks.note.enqueue("small")
+tasks.anote.enqueue("site")
+print([run.result or run.errors for run in drain()])
+"""
+
+
+def test_a_site_without_the_admin_passes_its_check_and_executes_runs():
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(
+        [sys.executable, "-c", SITE], cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment
+    )
+
+    assert done.returncode == 0, (django.VERSION, done.stderr)
+    assert done.stdout.splitlines()[-1] == "['small', 'site']"
