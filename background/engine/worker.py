@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from background.engine.recorder import Recorder
 from background.execution import capture
 from background.execution.executors import LoopExecutor, ThreadExecutor
 from background.execution.runner import Execution
-from background.queue.claim import Claim, Filter, claim, next_due, promote_due, ready_rows
+from background.queue.claim import Claim, Filter, claim, claimed_under, next_due, promote_due, ready_rows
 from background.queue.finish import finish_within, release
 from background.queue.outcome import Outcome
 from background.queue.wakeup import listen
@@ -58,6 +59,7 @@ class Worker(EngineService):
         self._pause = FIRST_PAUSE
         self._promote_at = 0.0
         self._unknown: set[str] = set()  # tasks that this host's code does not know
+        self._token: uuid.UUID | None = None  # of a claim that is not answered, or not begun
         self.thread = ThreadExecutor(concurrency, self._done)
         self.loop = LoopExecutor(async_concurrency, self._done)
         self.executors: tuple[Any, ...] = (self.thread, self.loop)
@@ -96,7 +98,8 @@ class Worker(EngineService):
         if self._is_over():
             return 0
         self._pause = min(self._pause * 1.5, get_settings().poll_interval)
-        return self._pause if nearest is None else max(min(self._pause, nearest), 0.001)
+        limits = [self._pause, self._promote_at - time.monotonic(), *([nearest] if nearest is not None else [])]
+        return max(min(limits), 0.001)
 
     def _promote(self) -> None:
         """Make due runs ready: when the next one is due, and once per POLL_INTERVAL."""
@@ -109,7 +112,6 @@ class Worker(EngineService):
         if due is not None:
             wait = min(wait, max((due - dialect().now()).total_seconds(), 0.01))
         self._promote_at = now + (0 if moved else wait)
-        self._pause = min(self._pause, wait)
 
     def _fill(self, stop: StopToken) -> int:
         begun = 0
@@ -119,15 +121,25 @@ class Worker(EngineService):
                 room = min(room, self._max_runs - self._begun)
             if room <= 0 or stop.requested:
                 continue
-            claims = self._known(claim(self.host.holder, room, replace(self._filter(), executors=(executor.name,))))
+            self._hand_back_doubtful()
+            self._token = token = uuid.uuid4()
+            which = replace(self._filter(), executors=(executor.name,))
+            claims = self._known(claim(self.host.holder, room, which, token=token))
             if stop.requested:
                 release(claims)
                 return begun
             for one in claims:
                 self._begin(executor, one, stop)
+            self._token = None
             begun += len(claims)
             self._begun += len(claims)
         return begun
+
+    def _hand_back_doubtful(self) -> None:
+        """Hand back what a claim took whose answer was lost with the connection: nobody executes it."""
+        if self._token is not None:
+            release(claimed_under(self._token, self.host.holder), "the answer to its claim was lost")
+            self._token = None
 
     def _filter(self) -> Filter:
         return replace(self.host.filter, not_tasks=tuple(sorted(self._unknown)))
@@ -186,6 +198,7 @@ class Worker(EngineService):
 
     def last_step(self, stop: StopToken) -> None:
         """Hand back what is not begun, tell the rest to stop, wait for it, hand back what is deaf."""
+        self._hand_back_doubtful()
         untouched = [execution for one in self.executors for execution in one.drain()]
         for execution in untouched:
             self._active.pop(execution, None)

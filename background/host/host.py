@@ -85,7 +85,8 @@ class Host:
         self.worker: Worker | None = None
         self.recorder = Recorder(self, self._active, self._asked)
         self.heartbeat = Heartbeat(self, lambda: self.services, self._leased, self._facts, self.start_afresh)
-        self.engine = [self._supervise(one) for one in self._make_engine()]
+        self._parts = self._make_engine()
+        self.engine = [self._supervise(one) for one in self._parts]
         self.users = [self._supervise(one()) for one in registry.in_order(list(services))]
 
     # What the engine and the web may ask
@@ -119,7 +120,7 @@ class Host:
     def stuck(self) -> list[str]:
         """Return the engine services whose present step has taken a minute already."""
         now = time.monotonic()
-        return [one.name for one in self.engine if now - (one.service.step_began or now) > STUCK]
+        return [one.get_name() for one in self._parts if now - (one.step_began or now) > STUCK]
 
     # The life of the host
 

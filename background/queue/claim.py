@@ -77,16 +77,30 @@ _COLUMNS = (
 _ROUNDS = 10
 
 
-def claim(holder: Holder, limit: int, which: Filter | None = None, now: datetime | None = None) -> list[Claim]:
-    """Take up to `limit` ready runs, in the order of their positions. Blocks for a short transaction, if any is ready."""
+def claim(
+    holder: Holder,
+    limit: int,
+    which: Filter | None = None,
+    now: datetime | None = None,
+    token: uuid.UUID | None = None,
+) -> list[Claim]:
+    """Take up to `limit` ready runs, in the order of their positions. Blocks for a short transaction, if any is ready.
+
+    Whoever brings the token can ask with `claimed_under` what was taken, should the answer be lost on its way.
+    """
     which = which or Filter()
     if limit <= 0 or not ready_rows(which).exists():
         return []
-    return dialect().in_transaction(lambda: _claim(holder, limit, which, now))
+    return dialect().in_transaction(lambda: _claim(holder, limit, which, now, token or uuid.uuid4()))
 
 
-def _claim(holder: Holder, limit: int, which: Filter, now: datetime | None) -> list[Claim]:
-    token = uuid.uuid4()
+def claimed_under(token: uuid.UUID, holder: Holder) -> list[Claim]:
+    """Return what is still held under the token of a claim. Blocks for two queries."""
+    rows = Run.objects.using(database_alias()).running().filter(host=holder.id, token=token)
+    return _read(list(rows.values_list("id", flat=True)), token, holder, set())
+
+
+def _claim(holder: Holder, limit: int, which: Filter, now: datetime | None, token: uuid.UUID) -> list[Claim]:
     taken: list[uuid.UUID] = []
     begun: set[uuid.UUID] = set()
     room = room_in_queues()

@@ -7,6 +7,7 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 
+from background.engine.rescuer import Rescuer
 from background.models import Host as HostRow
 from background.models import Service
 from background.signals import host_stopping
@@ -417,3 +418,11 @@ def test_the_rows_tell_how_it_ended(story):
     assert (row.state, row.exit_code, row.stop_reason) == ("stopped", 0, "enough")
     assert row.stopped_at is not None
     assert set(Service.objects.values_list("state", flat=True)) == {"stopped"}
+
+
+def test_a_deaf_part_of_the_engine_does_not_make_the_rest_of_it_fail(story, monkeypatch, let_go):
+    monkeypatch.setattr(Rescuer, "step", lambda self, stop: let_go.wait(20) and 0.05)
+    with run_host(teller("a", story), SHUTDOWN_TIMEOUT=1) as host:
+        running(host, story, 1)
+    assert host.host.problems == ["service background.rescuer did not stop in time and was abandoned"]
+    assert Service.objects.get(name="background.rescuer").state == "failed"
