@@ -30,6 +30,8 @@ class Writer(Protocol):
 
 COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
 INDENT = " " * 11
+# Django's own lines about runs.
+TWICE = ("django.tasks", "django_tasks")
 MARKS = {"DEBUG": "·", "INFO": "●", "WARNING": "▲", "ERROR": "✖", "CRITICAL": "✖"}
 
 
@@ -85,6 +87,8 @@ def configure_logging(stream: TextIO | None = None, verbosity: int = 1, colour: 
         handler = logging.StreamHandler(stream)
         handler.setFormatter(LineFormatter(wants_colour(stream, colour)))
         handler.addFilter(lambda record: not is_written_below_root(record))
+        if verbosity < 2:  # the recorder tells each run in one line already
+            handler.addFilter(lambda record: record.levelno > logging.INFO or record.name not in TWICE)
         root.addHandler(handler)
         root.setLevel(min(root.level or logging.WARNING, logging.WARNING if verbosity == 0 else logging.INFO))
     if not ours.handlers or verbosity != 1:  # else the site has said what it wants to read of us
