@@ -7,15 +7,12 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 logger = logging.getLogger("background.host")
 
-# Within so many seconds it is one signal that came twice: timeout(1) tells the process and its group.
-ECHO = 0.05
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -29,15 +26,13 @@ def handling(stop: Callable[[str], object], supervised: bool = False) -> Iterato
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received: list[float] = []
+    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received and time.monotonic() - received[0] < ECHO:
-            return
         if received and not (supervised and number == signal.SIGTERM):
             os.write(2, b"second signal: exit at once\n")
             os._exit(128 + number)
-        received.append(time.monotonic())
+        received.append(number)
         stop(f"received {signal.Signals(number).name}")
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
