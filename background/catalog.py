@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from django.db import models
 
@@ -14,30 +15,72 @@ from background.dialects import dialect
 from background.jobs.tasks import JobDeclaration
 from background.models import Host, Job
 from background.models.clock import DatabaseNow
-from background.models.job import JobQuerySet
 from background.scope import database_alias
 
 logger = logging.getLogger("background.catalog")
+
+# Rows that are locked in one transaction.
+TOGETHER = 200
+
+
+class Named(Protocol):
+    """What of a job's row tells whose it is."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def handmade(self) -> bool: ...
+
+
+N = TypeVar("N", bound=Named)
 
 
 def sync() -> list[Job]:
     """Bring the rows of the declared jobs up to the code's defaults, keep what an operator changed, and return them.
 
-    Blocks for a transaction; several hosts may do it at once.
+    Blocks for a statement per 500 jobs, and for a transaction per 200 of those that are new or changed; several hosts may
+    do it at once.
     """
-    return [dialect().in_transaction(lambda one=one: _sync(one)) for one in registry.jobs().values()]  # type: ignore[misc]
+    declared = registry.jobs()
+    found = _rows(list(declared))
+    stale = [one for one in declared.values() if one.name not in found or not _is_current(one, found[one.name])]
+    for place in range(0, len(stale), TOGETHER):
+        some = stale[place : place + TOGETHER]
+        found |= dialect().in_transaction(lambda some=some: _sync(some))  # type: ignore[misc]
+    return [found[name] for name in declared if name in found]
 
 
-def _sync(declaration: JobDeclaration) -> Job:
+def _rows(names: list[str]) -> dict[str, Job]:
     rows = Job.objects.using(database_alias())
-    values = declaration.values()
-    description = inspect.getdoc(declaration.task.func) or ""
-    job = dialect().lock(rows.filter(name=declaration.name), skip=False).first()
-    if job is None:
-        rows.bulk_create([Job(name=declaration.name, task=values["task"])], ignore_conflicts=True)
-        job = dialect().lock(rows.filter(name=declaration.name), skip=False).get()
-    if job.defaults == values and not job.orphaned and job.description == description:
+    parts = [names[place : place + 500] for place in range(0, len(names), 500)]
+    return {job.name: job for part in parts for job in rows.filter(name__in=part)}
+
+
+def _sync(declarations: list[JobDeclaration]) -> dict[str, Job]:
+    rows = Job.objects.using(database_alias())
+    by_name = {one.name: one for one in declarations}
+    there = set(rows.filter(name__in=list(by_name)).values_list("name", flat=True))
+    new = [Job(name=one.name, task=one.task.module_path) for one in declarations if one.name not in there]
+    rows.bulk_create(new, ignore_conflicts=True)
+    # In the order of their ids, as the scheduler takes them, so that nobody waits in a circle.
+    locked = dialect().lock(rows.filter(name__in=list(by_name)).order_by("pk"), skip=False)
+    return {job.name: _update(by_name[job.name], job) for job in locked if job.name in by_name}
+
+
+def _is_current(declaration: JobDeclaration, job: Job) -> bool:
+    return job.defaults == declaration.values() and not job.orphaned and job.description == _about(declaration)
+
+
+def _about(declaration: JobDeclaration) -> str:
+    return inspect.getdoc(declaration.task.func) or ""
+
+
+def _update(declaration: JobDeclaration, job: Job) -> Job:
+    if _is_current(declaration, job):
         return job
+    values = declaration.values()
     before = job.defaults if job.defaults is not None else Job().declared_values()
     current = job.declared_values()
     changed = ["defaults", "description", "orphaned"]
@@ -49,7 +92,7 @@ def _sync(declaration: JobDeclaration) -> Job:
     if job.orphaned:
         job.planned_enabled = False  # what passed while nobody declared it was not missed
         changed.append("planned_enabled")
-    job.defaults, job.description, job.orphaned = values, description, False
+    job.defaults, job.description, job.orphaned = values, _about(declaration), False
     job.save(update_fields=changed, using=database_alias())
     return job
 
@@ -72,14 +115,16 @@ def mark_orphans() -> int:
     for name in gone.values_list("name", flat=True):
         logger.warning("job %s is declared by no live host's code any more: not scheduled until it is", name)
     back = rows.filter(orphaned=True, name__in=declared)  # what passed while nobody declared it was not missed
-    return gone.update(orphaned=True) + back.update(orphaned=False, planned_enabled=False)
+    return gone.update(orphaned=True, next_run_at=None) + back.update(orphaned=False, planned_enabled=False)
 
 
-def known_jobs() -> JobQuerySet:
+def known(rows: Iterable[N]) -> list[N]:
     """Return the jobs that this host's code may schedule: those it declares, and handmade ones of tasks it knows."""
-    declared = models.Q(defaults__isnull=False, name__in=list(registry.jobs()))
-    handmade = models.Q(defaults__isnull=True, task__in=list(registry.tasks()))
-    return JobQuerySet(Job, using=database_alias()).filter(declared | handmade)
+    rows = list(rows)
+    if not rows:
+        return []
+    declared, tasks = registry.jobs(), registry.tasks()
+    return [row for row in rows if (row.task in tasks if row.handmade else row.name in declared)]
 
 
 def pause(job: Job, user: Any = None, reason: str = "") -> None:
@@ -91,8 +136,18 @@ def pause(job: Job, user: Any = None, reason: str = "") -> None:
 
 
 def resume(job: Job, user: Any = None) -> None:
-    """Follow the schedule again from now on; what passed meanwhile was not missed."""
-    rows = Job.objects.using(database_alias()).filter(pk=job.pk)
-    rows.filter(enabled=False).update(planned_enabled=False)
-    rows.update(enabled=True, paused_at=None, paused_by="", paused_reason="")
+    """Follow the schedule again from now on; what passed meanwhile was not missed. Blocks for a transaction."""
+    dialect().in_transaction(lambda: _resume(job.pk))
     job.refresh_from_db()
+
+
+def _resume(pk: int) -> None:
+    rows = Job.objects.using(database_alias()).filter(pk=pk)
+    job = dialect().lock(rows, skip=False).get()
+    if not job.enabled and job.planned_enabled and job.paused_at:
+        # No host has seen the pause: what was due before it is still to be decided.
+        job.planned_ends_at = min(job.paused_at, job.planned_ends_at or job.paused_at)
+    elif not job.enabled:
+        job.planned_enabled = False
+    planned = {"planned_ends_at": job.planned_ends_at, "planned_enabled": job.planned_enabled}
+    rows.update(enabled=True, paused_at=None, paused_by="", paused_reason="", **planned)

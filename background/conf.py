@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,9 @@ class Settings:
     concurrency: int = 8
     async_concurrency: int = 100
     processes: int = 1
+    process_concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_runs_per_child: int | None = None
+    max_memory_per_child: float | None = None
     shutdown_timeout: float = 25
     startup_timeout: float = 60
     drain_delay: float = 0
@@ -43,8 +47,10 @@ class Settings:
     executor: str = "local"
 
 
+# Limits of the child processes that execute runs with executor="process": runs, and megabytes.
+CHILD_LIMITS = {"max_runs_per_child", "max_memory_per_child"}
 POSITIVE = {"concurrency", "async_concurrency", "processes", "heartbeat_interval", "host_timeout", "poll_interval"}
-POSITIVE |= {"shutdown_timeout", "startup_timeout", "max_lost"}
+POSITIVE |= {"shutdown_timeout", "startup_timeout", "max_lost", *CHILD_LIMITS, "process_concurrency"}
 NOT_NEGATIVE = {"drain_delay", "max_log_lines"}
 
 
@@ -92,16 +98,20 @@ def _complaint(name: str, value: Any, default: Any) -> str | None:
     if isinstance(default, tuple):
         fits = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
         return None if fits else "must be a list of strings"
-    if isinstance(default, str) or default is None:
+    if name in CHILD_LIMITS and value is None:
+        return None
+    if name not in CHILD_LIMITS and (isinstance(default, str) or default is None):
         return None if isinstance(value, str) or (default is None and value is None) else "must be a string"
-    if not _is_number(value) or (isinstance(default, int) and name in WHOLE and not isinstance(value, int)):
-        return "must be a whole number" if name in WHOLE else "must be a number of seconds"
+    if not _is_number(value) or (name in WHOLE and not isinstance(value, int)):
+        unit = "megabytes" if name == "max_memory_per_child" else "seconds"
+        return "must be a whole number" if name in WHOLE else f"must be a number of {unit}"
     if name in POSITIVE and value <= 0:
         return "must be more than 0"
     return "must not be negative" if name in NOT_NEGATIVE and value < 0 else None
 
 
 WHOLE = {"concurrency", "async_concurrency", "processes", "max_lost", "max_log_lines"}
+WHOLE |= {"process_concurrency", "max_runs_per_child"}
 
 
 def _is_number(value: Any) -> bool:

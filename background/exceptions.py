@@ -103,6 +103,10 @@ class RunCancelled(BackgroundError):
     """A person or code cancelled the run."""
 
 
+class ProcessDied(BackgroundError):
+    """The process that executed this run ended in the midst of it."""
+
+
 class HostLost(BackgroundError):
     """The host that held this run disappeared too often while the run was being executed."""
 

@@ -142,9 +142,6 @@ def problems() -> Iterator[str]:
                 bind(task.func, task.takes_context, declaration.args, declaration.kwargs, f"job {declaration.name!r}")
         except InvalidArguments as error:
             yield str(error)
-    for path, declared in KNOWN.items():
-        if getattr(declared, "executor", None) == "process":
-            yield f"Task {path} asks for executor='process', which this version does not have; leave it out to use a thread."
     try:
         in_order(_services)
     except (DuplicateName, DependencyCycle) as error:

@@ -21,6 +21,7 @@ from background.admin.permissions import may
 from background.admin.text import cut, moment, relative, state, visible
 from background.admin.why import live_hosts, serving
 from background.models import Job, Queue, Run
+from background.models.queue import EVERYTHING
 from background.queue.pause import pause_queue, resume_queue
 from background.scope import database_alias
 
@@ -109,6 +110,9 @@ class QueueAdmin(ReadOnlyAdmin):
 
     def page_of(self, request, obj):
         return super().page_of(request, obj) if obj.pk else self.url("changelist")
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).exclude(name=EVERYTHING)
 
     def get_changelist(self, request, **kwargs):
         return QueueList

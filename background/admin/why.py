@@ -12,6 +12,7 @@ from background.admin.lists import CAP
 from background.admin.text import absolute, relative, visible
 from background.conf import get_settings
 from background.models import Host, Queue, Run
+from background.models.queue import EVERYTHING
 from background.scope import database_alias
 
 Status = Run.Status
@@ -63,7 +64,8 @@ def _why_silent(run: Run) -> str:
 
 
 def _why_paused(run: Run) -> str:
-    queue = Queue.objects.using(database_alias()).filter(name=run.queue, paused=True).first()
+    rows = Queue.objects.using(database_alias()).paused().filter(name__in=[run.queue, EVERYTHING])
+    queue = rows.order_by("name").first()  # everything before a queue
     if queue is None:
         return ""
     facts: dict[str, Any] = {
@@ -71,6 +73,9 @@ def _why_paused(run: Run) -> str:
         "by": visible(queue.paused_by),
         "ago": relative(queue.paused_at) if queue.paused_at else "",
     }
+    if queue.name == EVERYTHING:
+        by = queue.paused_by and queue.paused_at
+        return (_("Everything was paused by %(by)s %(ago)s.") if by else _("Everything is paused.")) % facts
     if queue.paused_by and queue.paused_at:
         return _("Queue “%(queue)s” was paused by %(by)s %(ago)s.") % facts
     return _("Queue “%(queue)s” is paused.") % facts

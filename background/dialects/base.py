@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -60,6 +60,48 @@ class Dialect:
                 logger.debug("transaction broken off, tried again in %.3f s: %s", pause, error)
                 time.sleep(pause)
         raise AssertionError("unreachable")
+
+    def update_each(
+        self,
+        model: type[models.Model],
+        keys: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        fixed: dict[str, Any],
+        guard: dict[str, Any],
+    ) -> None:
+        """Update many rows, each (*keys, *columns) with values of its own, the `fixed` ones besides, where the guard fits.
+
+        Blocks for one statement, or one per row where the database has none for that.
+        """
+        if rows:
+            ready = [self._ready(model, [*keys, *columns], row) for row in rows]
+            self._update_each(model, keys, columns, ready, self._readied(model, fixed), self._readied(model, guard))
+
+    def _update_each(
+        self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
+    ) -> None:
+        sets = self._list(", ", "{} = %s", [*columns, *fixed])
+        where = self._list(" AND ", "{} = %s", [*keys, *guard])
+        sql = f"UPDATE {self._quote(model._meta.db_table)} SET {sets} WHERE {where}"
+        n = len(keys)
+        values = [[*row[n:], *fixed.values(), *row[:n], *guard.values()] for row in rows]
+        with connections[self.alias].cursor() as cursor:
+            cursor.executemany(sql, values)
+
+    def _quote(self, name: str) -> str:
+        return connections[self.alias].ops.quote_name(name)
+
+    def _list(self, glue: str, pattern: str, names: Iterable[str]) -> str:
+        return glue.join(pattern.format(self._quote(name)) for name in names)
+
+    def _ready(self, model: type[models.Model], names: Sequence[str], values: Sequence[Any]) -> list[Any]:
+        """Return values as the database's driver takes them."""
+        field, connection = model._meta.get_field, connections[self.alias]
+        return [field(name).get_db_prep_save(value, connection) for name, value in zip(names, values, strict=True)]  # type: ignore[union-attr]
+
+    def _readied(self, model: type[models.Model], facts: dict[str, Any]) -> dict[str, Any]:
+        return dict(zip(facts, self._ready(model, list(facts), list(facts.values())), strict=True))
 
     def pauses(self) -> Iterator[float | None]:
         for attempt in range(ATTEMPTS - 1):

@@ -1,5 +1,7 @@
 """Own what MariaDB and MySQL do differently."""
 
+from typing import Any
+
 from django.db import connections
 
 from background.dialects.base import Dialect
@@ -9,6 +11,21 @@ class MySQL(Dialect):
     # 1213: deadlock found; 1205: lock wait timeout; 1020: row changed since it was read (MariaDB's snapshot check)
     passing = ("deadlock found", "lock wait timeout", "record has changed since last read")
     clock = "SELECT UTC_TIMESTAMP(6)"
+
+    def _update_each(
+        self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
+    ) -> None:
+        names = [*keys, *columns]
+        first = f"SELECT {self._list(', ', '%s AS {}', names)}"
+        more = f" UNION ALL SELECT {', '.join(['%s'] * len(names))}" * (len(rows) - 1)
+        sets = [self._list(", ", "r.{0} = v.{0}", columns), self._list(", ", "r.{} = %s", fixed)]
+        same, fits = self._list(" AND ", "r.{0} = v.{0}", keys), self._list(" AND ", "r.{} = %s", guard)
+        sql = (
+            f"UPDATE ({first}{more}) AS v STRAIGHT_JOIN {self._quote(model._meta.db_table)} AS r "
+            f"ON {same} SET {', '.join(filter(None, sets))}{' WHERE ' if fits else ''}{fits}"
+        )
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute(sql, [*(value for row in rows for value in row), *fixed.values(), *guard.values()])
 
     def warnings(self) -> list[str]:
         level = connections[self.alias].settings_dict.get("OPTIONS", {}).get("isolation_level", "read committed")

@@ -32,6 +32,9 @@ class HostView(Protocol):
     database_away: bool
 
     @property
+    def trusted(self) -> bool: ...
+
+    @property
     def holder(self) -> Holder: ...
 
     def request_stop(self, reason: str, code: int | None = None) -> None: ...

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.base import EngineService, HostView
-from background.engine.leases import renew
+from background.engine.leases import BELIEVED, renew
 from background.models import Host, Service
 from background.queue.rescue import forget_services
 from background.scope import database_alias
+from background.timing.elapsed import elapsed
 
 if TYPE_CHECKING:
     from background.stopping import StopToken
@@ -58,6 +59,12 @@ class Heartbeat(EngineService):
         self._facts = facts
         self._lost = lost
         self._beat_at = 0.0
+        self._trusted_until = 0.0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether others must still believe that this host lives: its last sign of life is not too long ago."""
+        return elapsed() < self._trusted_until
 
     def step(self, stop: StopToken) -> float:
         """Beat if it is time, renew leases, write what changed, hear what people wish."""
@@ -75,6 +82,7 @@ class Heartbeat(EngineService):
 
     def beat(self) -> None:
         """Write the sign of life; a host that was declared lost meanwhile begins anew."""
+        until = elapsed() + get_settings().host_timeout * BELIEVED  # from before the question is sent
         now = dialect().now()
         facts = {**self._facts(), "clock_offset": (datetime.now(UTC) - now).total_seconds(), "heartbeat_at": now}
         rows = Host.objects.using(database_alias()).live().filter(id=self.host.id)
@@ -83,6 +91,7 @@ class Heartbeat(EngineService):
                 "host %s was declared lost by another host: its runs are stopped, it starts afresh", self.host.name
             )
             self._lost()
+        self._trusted_until = until
 
     def renew(self) -> None:
         leased = list(self._leased())

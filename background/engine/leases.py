@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from background.conf import get_settings
 from background.dialects import dialect
 from background.models import Lease
 from background.scope import database_alias
+from background.timing.elapsed import elapsed
 
 logger = logging.getLogger("background.engine")
 
@@ -25,7 +25,7 @@ BELIEVED = 0.8
 
 
 def acquire(name: str, holder: uuid.UUID) -> float | None:
-    """Take the lease if it is free or over; returns until when it may be believed (time.monotonic()), else None. Blocks.
+    """Take the lease if it is free or over; returns until when it may be believed (`timing.elapsed`), else None. Blocks.
 
     None also while the database is away: who cannot ask does not hold it.
     """
@@ -63,7 +63,7 @@ def release(name: str, holder: uuid.UUID) -> None:
 
 def _believed() -> float:
     """Call it before the question is sent: so this host stops believing before the database does."""
-    return time.monotonic() + get_settings().host_timeout * BELIEVED
+    return elapsed() + get_settings().host_timeout * BELIEVED
 
 
 def _end(now: datetime) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,11 @@ class Recorder(EngineService):
         self._inbox: queue.SimpleQueue[tuple[Execution, Outcome] | None] = queue.SimpleQueue()
         self._kept: list[tuple[Execution, Outcome]] = []
         self._meanwhile_at = 0.0
-        self.unwritten = 0
+        self.pending: dict[tuple[uuid.UUID, uuid.UUID], None] = {}  # claims whose outcome is not written
 
     def put(self, execution: Execution, outcome: Outcome) -> None:
         """Take an outcome to be written. Thread-safe, does not block."""
-        self.unwritten += 1
+        self.pending[execution.claim.key] = None
         self._inbox.put((execution, outcome))
 
     def execute(self, stop: StopToken) -> None:
@@ -107,7 +108,8 @@ class Recorder(EngineService):
                 self._write_one(outcome)
         announce(stored)
         say([outcome for _, outcome in self._kept])
-        self.unwritten -= len(self._kept)
+        for execution, _ in self._kept:
+            self.pending.pop(execution.claim.key, None)
         self._kept = []
 
     def _write_one(self, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,24 @@ from background import registry
 from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.attachments import attach
-from background.engine.base import EngineService, HostView
+from background.engine.base import AWAY, EngineService, HostView, first_line
+from background.engine.lookahead import Lookahead
 from background.engine.recorder import Recorder
 from background.execution import capture
-from background.execution.executors import LoopExecutor, ThreadExecutor
+from background.execution.executors import LoopExecutor, ProcessExecutor, ThreadExecutor
 from background.execution.runner import Execution
-from background.queue.claim import Claim, Filter, claim, claimed_under, next_due, promote_due, ready_rows
+from background.queue.claim import (
+    Claim,
+    Filter,
+    claim,
+    claims_of,
+    held_rows,
+    lengthen,
+    next_due,
+    next_executor,
+    promote_due,
+    ready_rows,
+)
 from background.queue.finish import finish_within, release
 from background.queue.outcome import Outcome
 from background.queue.wakeup import listen
@@ -31,8 +44,28 @@ logger = logging.getLogger("background.engine")
 
 # The first pause after work; it grows to POLL_INTERVAL while there is none.
 FIRST_PAUSE = 0.02
+# Seconds after which a run that waits on this host for a slot is handed back.
+LATE = 0.5
+# Seconds for which one lane may be made longer: then its slot and its thread are others' turn.
+LANE_LIFE = 1.0
+# What the database says that this host holds is compared with what it has in hand this often (seconds).
+COMPARE = 30.0
 # Before the deadline of the host's stop, time to hand runs back.
 RESERVE = 1.0
+
+
+class Lane:
+    """The runs of one slot of a key: the first, and what waits for the end of the run before it."""
+
+    __slots__ = ("first", "full", "waiting")
+
+    def __init__(self, first: Execution) -> None:
+        self.first = first
+        self.waiting: deque[Execution] = deque()
+        self.full = 0  # how many waited at most
+
+    def is_half_done(self) -> bool:
+        return self.full > 1 and len(self.waiting) <= self.full // 2
 
 
 class Worker(EngineService):
@@ -55,25 +88,53 @@ class Worker(EngineService):
         self._max_runs = max_runs
         self._begun = 0
         self._active: dict[Execution, None] = {}
+        self._lanes: dict[uuid.UUID, Lane] = {}
         self._lock = threading.Lock()
         self._pause = FIRST_PAUSE
         self._promote_at = 0.0
         self._unknown: set[str] = set()  # tasks that this host's code does not know
-        self._token: uuid.UUID | None = None  # of a claim that is not answered, or not begun
+        self._in_doubt = False  # a claim is not answered, or a release
+        self._compare_at = time.monotonic() + COMPARE
+        self._looked_at = 0.0
         self.thread = ThreadExecutor(concurrency, self._done)
         self.loop = LoopExecutor(async_concurrency, self._done)
-        self.executors: tuple[Any, ...] = (self.thread, self.loop)
+        self.process = ProcessExecutor(get_settings().process_concurrency, self._done)
+        self.executors: tuple[Any, ...] = (self.thread, self.loop, self.process)
+        self._more = {one.name: True for one in self.executors}  # whether the last claim found as much as it asked for
+        self._lookahead = {one.name: Lookahead() for one in self.executors}
         self.abandoned: list[Execution] = []
+
+    @property
+    def begun(self) -> int:
+        """How many runs it has begun so far."""
+        return self._begun
+
+    def claim_no_more(self) -> None:
+        """Finish what is begun, then have the host stop. Does not block."""
+        self._max_runs = self._begun
+        if self.stop is not None:
+            self.stop.poke()
+
+    def _executor(self, name: str) -> Any:
+        return next(one for one in self.executors if one.name == name)
 
     def active(self) -> list[Execution]:
         """Return the executions that are claimed and not done."""
         return list(self._active)
 
     def in_use(self) -> dict[str, int]:
-        return {one.name: one.capacity - one.free for one in self.executors}
+        return {one.name: min(one.capacity - one.free, one.capacity) for one in self.executors}
 
     def capacity(self) -> dict[str, int]:
         return {one.name: one.capacity for one in self.executors}
+
+    def problems(self) -> list[str]:
+        """Return what could not be ended in order, in sentences."""
+        deaf = [execution for slot in self.thread.deaf if (execution := slot.execution)]
+        return [
+            *(f"run {one.claim.id} of {one.claim.task} was abandoned and handed back" for one in self.abandoned),
+            *(f"run {one.claim.id} of {one.claim.task} was ended, but its thread goes on" for one in deaf),
+        ]
 
     def on_start(self) -> None:
         capture.install()
@@ -91,6 +152,8 @@ class Worker(EngineService):
         """Claim and begin what fits; watch the limits of what is being executed."""
         nearest = min((left for one in self.executors if (left := one.enforce()) is not None), default=None)
         self._promote()
+        self._hand_back_late()
+        self._lengthen_lanes(stop)
         begun = self._fill(stop)
         if begun:
             self._pause = FIRST_PAUSE
@@ -110,36 +173,80 @@ class Worker(EngineService):
         due = None if moved else next_due()
         wait = get_settings().poll_interval
         if due is not None:
-            wait = min(wait, max((due - dialect().now()).total_seconds(), 0.01))
+            wait = min(wait, max((due - dialect().now()).total_seconds(), 0.05))
         self._promote_at = now + (0 if moved else wait)
 
     def _fill(self, stop: StopToken) -> int:
-        begun = 0
-        for executor in self.executors:
-            room = executor.free
-            if self._max_runs is not None:
-                room = min(room, self._max_runs - self._begun)
-            if room <= 0 or stop.requested:
-                continue
+        # Also now and then: a commit may take effect after the host, connected anew, has asked for it.
+        if self._in_doubt or time.monotonic() >= self._compare_at:
             self._hand_back_doubtful()
-            self._token = token = uuid.uuid4()
-            which = replace(self._filter(), executors=(executor.name,))
-            claims = self._known(claim(self.host.holder, room, which, token=token))
-            if stop.requested:
-                release(claims)
-                return begun
-            for one in claims:
-                self._begin(executor, one, stop)
-            self._token = None
-            begun += len(claims)
-            self._begun += len(claims)
-        return begun
+        rooms = {one.name: room for one in self.executors if (room := self._room(one)) > 0}
+        if not rooms or stop.requested or not self.host.trusted:
+            return 0
+        which = self._filter()
+        name = next_executor(replace(which, executors=tuple(rooms)))
+        self._more.update(dict.fromkeys(rooms, name is not None))
+        if name is None:
+            return 0
+        self._in_doubt = True
+        depth = self._lookahead[name].depth if self._max_runs is None else None
+        found = claim(self.host.holder, rooms[name], replace(which, executors=(name,)), depth=depth)
+        self._more[name] = len({one.lane or one.id for one in found}) >= rooms[name]
+        claims = self._known(found)
+        if stop.requested:
+            release(claims)
+            claims = []
+        self._begin(self._executor(name), claims)
+        self._in_doubt = False
+        self._begun += len(claims)
+        return len(claims)
+
+    def _room(self, executor: Any) -> int:
+        """Return how many runs to claim: for the free slots, and what can begin soon after."""
+        if self._max_runs is not None:
+            return min(executor.free, self._max_runs - self._begun)
+        ahead = self._lookahead[executor.name].runs
+        room = executor.free + ahead
+        # Not for every slot that gets free: a claim costs the same for one run as for many.
+        return room if executor.free > 0 or room > ahead // 2 else 0
 
     def _hand_back_doubtful(self) -> None:
         """Hand back what a claim took whose answer was lost with the connection: nobody executes it."""
-        if self._token is not None:
-            release(claimed_under(self._token, self.host.holder), "the answer to its claim was lost")
-            self._token = None
+        # By token: a zombie of a run that was taken from this host is no reason to keep its next claim.
+        known = {one.claim.key for one in self._active} | set(self._recorder().pending)
+        held = claims_of(self.host.holder, held_rows(self.host.holder).values_list("id", flat=True))
+        release([one for one in held if one.key not in known], "the answer to its claim was lost")
+        self._in_doubt = False
+        self._compare_at = time.monotonic() + COMPARE
+
+    def _hand_back_late(self) -> None:
+        """Hand back what waits for a slot for too long: the runs before it take longer than those of before."""
+        now = time.monotonic()
+        if now - self._looked_at < LATE / 2:
+            return
+        self._looked_at = now
+        late = [one for one in self.active() if one.begun_at is None and now - one.claimed_at > LATE]
+        waiting = [one for one in late if one.claim.lane is not None or self._executor(one.claim.executor).free < 0]
+        if waiting:
+            self._release(self._take_back(), "its slot is busy")
+
+    def _take_back(self) -> list[Execution]:
+        """Return what is not begun, taken out of the lanes and from the executors."""
+        with self._lock:
+            lanes, self._lanes = self._lanes, {}
+        return [one for lane in lanes.values() for one in lane.waiting] + [
+            one for executor in self.executors for one in executor.drain()
+        ]
+
+    def _release(self, executions: list[Execution], reason: str) -> None:
+        if not executions:
+            return
+        for one in executions:
+            self._active.pop(one, None)
+        # Nobody begins them any more: if this fails, they are handed back as what the host does not know of.
+        doubt, self._in_doubt = self._in_doubt, True
+        release([one.claim for one in executions], reason)
+        self._in_doubt = doubt
 
     def _filter(self) -> Filter:
         return replace(self.host.filter, not_tasks=tuple(sorted(self._unknown)))
@@ -155,24 +262,84 @@ class Worker(EngineService):
             release(foreign, "task unknown to this host")
         return [one for one in claims if one.task in known]
 
-    def _begin(self, executor: Any, claimed: Any, stop: StopToken) -> None:
-        # Not a child of the service's token: runs are told to stop with reasons and deadlines of their own.
-        execution = Execution(claimed, attach=attach, commit=finish_within)
+    def _begin(self, executor: Any, claims: list[Claim]) -> None:
+        now = time.monotonic()
+        for claimed in claims:
+            # Not a child of the service's token: runs are told to stop with reasons and deadlines of their own.
+            if not self._queued(execution := self._execution(claimed, now)):
+                executor.submit(execution)
+
+    def _execution(self, claimed: Claim, now: float) -> Execution:
+        execution = Execution(claimed, attach=attach, commit=finish_within, claimed_at=now)
         execution.capture = capture.Capture(claimed.last_line)
         self._active[execution] = None
-        executor.submit(execution)
+        return execution
 
-    def _done(self, execution: Execution, outcome: Outcome) -> None:
-        """Called in the thread that executed it."""
-        self._active.pop(execution, None)
+    def _queued(self, execution: Execution) -> bool:
+        """Put it at the end of its lane, if that has one that is being executed."""
+        if (name := execution.claim.lane) is None:
+            return False
+        with self._lock:
+            if (lane := self._lanes.get(name)) is not None:
+                lane.waiting.append(execution)
+                lane.full = max(lane.full, len(lane.waiting))
+                return True
+            self._lanes[name] = Lane(execution)
+            return False
+
+    def _lengthen_lanes(self, stop: StopToken) -> None:
+        """Take more runs behind those of a lane that is half done: else its slot would wait for the database."""
+        if stop.requested or not self.host.trusted or self._in_doubt or self._max_runs is not None:
+            return
+        for lane in list(self._lanes.values()):
+            first = lane.first
+            if not lane.is_half_done() or time.monotonic() - first.claimed_at > LANE_LIFE:
+                continue
+            lane.full = 0  # asked once for what there is
+            self._in_doubt = True
+            more = lengthen(
+                self.host.holder, first.claim, self._lookahead[first.claim.executor].depth(first.claim.task)
+            )
+            for claimed in more:
+                # One anchor for all of a lane: its runs are told apart by times that must not overlap.
+                one = self._execution(replace(claimed, started_at=first.claim.started_at), first.claimed_at)
+                if not self._queued(one):
+                    self._executor(claimed.executor).submit(one)
+            self._in_doubt = False
+            self._begun += len(more)
+
+    def _done(self, execution: Execution, outcome: Outcome) -> Execution | None:
+        """Called in the thread that executed it; returns what follows it in its lane."""
+        following = self._next_of(execution.claim.lane) if execution.claim.lane is not None else None
         if execution not in self.abandoned:
-            self._recorder().put(execution, outcome)
-        if self.stop is not None:
+            self._recorder().put(execution, outcome if following is None else replace(outcome, frees=False))
+        self._active.pop(execution, None)
+        executor = self._executor(execution.claim.executor)
+        lookahead = self._lookahead[executor.name]
+        lookahead.note(execution.claim.task, outcome.took or 0)
+        if self.stop is not None and self._wants_to_know(executor):
             self.stop.poke()
+        return following
+
+    def _wants_to_know(self, executor: Any) -> bool:
+        """Whether the end of a run lets the worker do something: not while nothing is ready, which it hears otherwise."""
+        if self._drain or self._max_runs is not None or self.stop.requested:  # type: ignore[union-attr]
+            return True
+        return self._more[executor.name] and self._room(executor) > 0
+
+    def _next_of(self, lane: uuid.UUID) -> Execution | None:
+        with self._lock:
+            if (found := self._lanes.get(lane)) is None or not found.waiting:
+                self._lanes.pop(lane, None)
+                return None
+            following = found.waiting.popleft()
+        if found.is_half_done() and self.stop is not None:
+            self.stop.poke()
+        return following
 
     def _is_over(self) -> bool:
         """Tell the host to stop when all that was asked for is done."""
-        if self._active or self._recorder().unwritten:
+        if self._active or self._recorder().pending:
             return False
         if self._max_runs is not None and self._begun >= self._max_runs:
             self.host.request_stop(f"{self._begun} runs done", 0)
@@ -198,11 +365,12 @@ class Worker(EngineService):
 
     def last_step(self, stop: StopToken) -> None:
         """Hand back what is not begun, tell the rest to stop, wait for it, hand back what is deaf."""
-        self._hand_back_doubtful()
-        untouched = [execution for one in self.executors for execution in one.drain()]
-        for execution in untouched:
-            self._active.pop(execution, None)
-        release([execution.claim for execution in untouched], "host stopping")
+        try:
+            self._release(self._take_back(), "host stopping")
+            if self._in_doubt:
+                self._hand_back_doubtful()
+        except AWAY as error:  # what is being executed is told to stop and waited for all the same
+            logger.warning("what is not begun is left to be rescued, the database is away: %s", first_line(error))
         deadline = stop.deadline
         for execution in self.active():
             execution.stop.request("shutdown", deadline)
@@ -218,7 +386,8 @@ class Worker(EngineService):
             if left is not None and left <= RESERVE and not cancelled:
                 cancelled = True
                 for execution in self.active():
-                    self.loop.cancel(execution)
+                    for one in self.executors:
+                        one.cut(execution)
             if left is not None and left <= RESERVE / 2:
                 return
             for one in self.executors:

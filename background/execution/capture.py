@@ -50,6 +50,12 @@ class Capture:
             progress, self.progress = self.progress, None
         return lines, progress
 
+    def hear(self, lines: Sequence[Line], progress: Progress | None) -> None:
+        """Take over what was said in another process."""
+        with self._lock:
+            self.lines.extend(lines)
+            self.progress = progress or self.progress
+
     def give_back(self, lines: Sequence[Line], progress: Progress | None) -> None:
         """Undo `take`: it could not be written."""
         with self._lock:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import math
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -61,6 +62,8 @@ class Execution:
     stored: Outcome | None = None  # what is written already
     asked_at: float = 0.0  # when a deaf run was asked to end (time.monotonic())
     task_result: Any = None  # Django's view of the attempt, until its end was told
+    claimed_at: float = field(default_factory=time.monotonic)
+    begun_at: float | None = None  # time.monotonic()
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         self.stop.beat()
@@ -96,7 +99,9 @@ def run(execution: Execution) -> Outcome:
 
 def _run(execution: Execution) -> Outcome:
     task: Task | None = None
+    execution.begun_at = time.monotonic()
     try:
+        execution.stop.raise_if_requested()  # it may have waited for its turn
         task = registry.task(execution.claim.task, execution.claim.job_name)
         with _saying(execution, task) as arguments:
             telling.begun(execution)
@@ -135,7 +140,9 @@ def _call(execution: Execution, task: Task, arguments: list[Any]) -> Outcome:
 async def arun(execution: Execution) -> Outcome:
     """Execute a coroutine function's run on this loop and return what happened; never raises an Exception."""
     task: Task | None = None
+    execution.begun_at = time.monotonic()
     try:
+        execution.stop.raise_if_requested()  # it may have waited for its turn
         task = registry.task(execution.claim.task, execution.claim.job_name)
         with _saying(execution, task) as arguments:
             await telling.abegun(execution)
@@ -237,21 +244,22 @@ def failed(execution: Execution, task: Task | None, error: BaseException) -> Out
     again = is_retried(task, error) and claim.attempt < claim.max_attempts
     if not again or (task is None and isinstance(error, TaskNotFound)):
         why = storable(str(error)) if isinstance(error, Discard) else ""
-        logger.error(
-            "run %s of %s failed (attempt %d of %d): %s",
-            claim.id,
-            claim.task,
-            claim.attempt,
-            claim.max_attempts,
-            facts["message"],
-        )
-        return outcome(execution, Kind.FAILED, error=facts, fingerprint=fingerprint(error), reason=why)
+        return said(outcome(execution, Kind.FAILED, error=facts, fingerprint=fingerprint(error), reason=why))
     delay = delay_before_next(claim, task, error)
-    logger.warning(
-        "run %s of %s failed (attempt %d of %d), again in %.1f s: %s", claim.id, claim.task, claim.attempt, claim.max_attempts, delay,
-        facts["message"],
-    )  # fmt: skip
-    return outcome(execution, Kind.RETRY, error=facts, fingerprint=fingerprint(error), delay=delay)
+    return said(outcome(execution, Kind.RETRY, error=facts, fingerprint=fingerprint(error), delay=delay))
+
+
+def said(outcome: Outcome) -> Outcome:
+    """Log the failure that an outcome tells of, and return it."""
+    claim, facts = outcome.claim, outcome.error
+    told = (claim.id, claim.task, claim.attempt, claim.max_attempts)
+    if facts is not None and outcome.kind is Kind.FAILED:
+        logger.error("run %s of %s failed (attempt %d of %d): %s", *told, facts["message"])
+    elif facts is not None:
+        logger.warning(
+            "run %s of %s failed (attempt %d of %d), again in %.1f s: %s", *told, outcome.delay, facts["message"]
+        )
+    return outcome
 
 
 def is_retried(task: Task | None, error: BaseException) -> bool:
@@ -277,9 +285,11 @@ def delay_before_next(claim: Claim, task: Task | None, error: BaseException) -> 
 
 def outcome(execution: Execution, kind: Kind, **facts: Any) -> Outcome:
     lines, progress = execution.capture.take()
+    begun = execution.begun_at or time.monotonic()
     return Outcome(
-        execution.claim, kind, lines=tuple(lines), lines_dropped=execution.capture.dropped, progress=progress, **facts
-    )
+        execution.claim, kind, lines=tuple(lines), lines_dropped=execution.capture.dropped, progress=progress,
+        waited=begun - execution.claimed_at, took=time.monotonic() - begun, **facts,
+    )  # fmt: skip
 
 
 def describe(claim: Claim, error: BaseException) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Host:
         self.database_away = False
         self.state: str = HostRow.State.STARTING
         self.exit_code: int | None = None
+        self.time_to_stop: float | None = None  # instead of SHUTDOWN_TIMEOUT: what a parent leaves to its child
         self.problems: list[str] = []
         self.ready = False
         self._code: int | None = None
@@ -94,6 +95,10 @@ class Host:
     @property
     def holder(self) -> Holder:
         return Holder(self.id, self.name, build_version())
+
+    @property
+    def trusted(self) -> bool:
+        return self.heartbeat.trusted
 
     @property
     def services(self) -> list[Supervised]:
@@ -248,7 +253,8 @@ class Host:
 
     def _stop(self, code: int) -> int:
         """Stop all services and write down how it went; returns the exit code."""
-        delay = get_settings().drain_delay if self.ready else 0
+        # A child gets no traffic, and its parent has waited already.
+        delay = get_settings().drain_delay if self.ready and self.options.parent is None else 0
         self.ready = False
         self.state = HostRow.State.STOPPING
         self._changed()
@@ -257,13 +263,11 @@ class Host:
         host_stopping.send_robust(sender=type(self), host=self)
         if delay and self._code is None:
             time.sleep(delay)  # a load balancer takes its time to hear "not ready"
-        shutdown = Shutdown(self.services, self._look)
+        shutdown = Shutdown(self.services, self._look, self.time_to_stop)
         shutdown.run()
         self.problems += shutdown.problems
         if self.worker is not None:
-            self.problems += [
-                f"run {one.claim.id} of {one.claim.task} was abandoned and handed back" for one in self.worker.abandoned
-            ]
+            self.problems += self.worker.problems()
         for problem in self.problems:
             logger.error("%s", problem)
         self.exit_code = code or self._code or (UNCLEAN if self.problems else CLEAN)

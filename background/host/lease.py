@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable
 
 from background.engine import leases
+from background.timing.elapsed import elapsed
 
 
 class Lease:
@@ -52,7 +52,7 @@ class Lease:
 
     def check(self) -> None:
         """Lose it if its time is over."""
-        if self._until and time.monotonic() >= self._until:
+        if self._until and elapsed() >= self._until:
             self.lease_lost()
 
     def _end(self) -> bool:

@@ -1,4 +1,4 @@
-"""Own the worker processes under one parent: started, watched, restarted, stopped with it."""
+"""Own the worker processes under one parent: started, watched, replaced, stopped with it."""
 
 from __future__ import annotations
 
@@ -9,109 +9,254 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from typing import Any
 
+from django.utils.autoreload import get_child_arguments
+
+from background.conf import get_settings
 from background.dialects import dialect
-from background.engine.base import EngineService
+from background.engine.base import AWAY, EngineService
+from background.host.asking import ask_apart
+from background.host.guardian import Guardian
+from background.host.retirement import Share
+from background.host.shutdown import LEAST, RESERVE
 from background.models import Host as HostRow
 from background.queue.rescue import forget_services, rescue
 from background.scope import database_alias
-from background.stopping import StopToken
+from background.stopping import Deadline, StopToken
 from background.timing import Backoff
 
 logger = logging.getLogger("background.host")
 
 LOOK = 0.2
 HEALTHY = 60.0
+# A database that is away is asked again this often for the runs of the dead (seconds).
+PAUSE = 0.5
+# What an orphan may take to hand its runs back, and when it ends come what may: within the promised two seconds.
+ORPHANED, INSIST = 1.3, 1.5
+# How a process ends that was told to stop: by itself, or by SIGTERM's default when it had not begun yet.
+CLEAN = (0, -signal.SIGTERM)
+# Processes of one place at once: one that works, one that finishes what it has begun.
+MOST = 2
 
 
-class Child:
-    """One worker process and its restarts."""
+class WorkerProcess:
+    """One process that executes runs, as its parent sees it."""
+
+    def __init__(self, number: int, parent: uuid.UUID, command: Sequence[str]) -> None:
+        self.number = number
+        self.parent = parent  # the id that its row tells: the parent may have another by the time it dies
+        self.share = ""  # what it has done, once it says that it is enough
+        self.started_at = time.monotonic()
+        self._ear, mouth = os.pipe()
+        os.set_blocking(self._ear, False)
+        try:
+            self.popen = subprocess.Popen(
+                [*command, "--child-of", f"{os.getpid()}:{parent}:{mouth}"],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[mouth],
+            )
+        except BaseException:
+            os.close(self._ear)
+            raise
+        finally:
+            os.close(mouth)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def hear(self) -> None:
+        """Take note of what it says. Does not block."""
+        with suppress(BlockingIOError):
+            if said := os.read(self._ear, 1000):
+                self.share = said.decode(errors="replace").strip()
+
+    def close(self) -> None:
+        os.close(self._ear)
+
+
+class Place:
+    """A place that one worker process after another takes."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.process: subprocess.Popen[bytes] | None = None
-        self.started_at = 0.0
+        self.processes: list[WorkerProcess] = []
         self.start_after = 0.0
         self.crashes = 0
+        self.shares = 0  # how many processes have done theirs
+
+    def has_room(self) -> bool:
+        """Whether a process is missing: nobody works, and not too many still finish what they have begun."""
+        return len(self.processes) < MOST and all(one.share for one in self.processes)
 
 
 class WorkerProcesses(EngineService):
-    """Keeps N worker processes running; services, scheduler and web stay in the parent."""
+    """Keeps N worker processes running; services, scheduler and web stay in the parent.
+
+    A process that has done its share (`--max-runs-per-process`, `--max-memory-per-process`) finishes what it has begun, however
+    long that takes, while the next one works already. A third one waits until the first has ended.
+    """
 
     stops_late = False
 
-    def __init__(self, host: Any, count: int, arguments: Sequence[str]) -> None:
+    def __init__(self, host: Any, count: int, arguments: Sequence[str], share: Share | None = None) -> None:
         super().__init__(host)
-        self.children = [Child(number + 1) for number in range(count)]
+        self.places = [Place(number + 1) for number in range(count)]
+        self._problems: list[str] = host.problems
         self._arguments = list(arguments)
+        self._share = share or Share()
         self._backoff = Backoff(initial=0.5, maximum=30)
+        self._guardian = Guardian()
+        self._dead: list[WorkerProcess] = []  # what they held is still to be released
+        self._releasing: tuple[Future[None], list[WorkerProcess]] | None = None
+        self._release_at = 0.0
+
+    @property
+    def processes(self) -> list[WorkerProcess]:
+        return [process for place in self.places for process in place.processes]
 
     def step(self, stop: StopToken) -> float:
         """Start what should run, take note of what has died."""
-        for child in self.children:
-            if child.process is not None and child.process.poll() is not None:
-                self._died(child)
-            if child.process is None and time.monotonic() >= child.start_after and not stop.requested:
-                self._spawn(child)
+        before = self.processes
+        for place in self.places:
+            for process in list(place.processes):
+                self._look_at(place, process)
+            if place.has_room() and time.monotonic() >= place.start_after and not stop.requested:
+                self._start(place)
+        if self.processes != before:
+            self._guardian.watch(process.pid for process in self.processes)
+        self._release()
         return LOOK
 
-    def _spawn(self, child: Child) -> None:
-        command = [
-            *command_line(),
-            *self._arguments,
-            "--name",
-            f"{self.host.name}/{child.number}",
-            "--child-of",
-            f"{os.getpid()}:{self.host.id}",
-        ]
-        child.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        child.started_at = time.monotonic()
-        logger.info("worker process %d started (pid %d)", child.number, child.process.pid)
+    def _start(self, place: Place) -> None:
+        share = self._share if place.shares else self._share.first(place.number, len(self.places))
+        name = f"{self.host.name}/{place.number}"
+        command = [*command_line(), *self._arguments, *share.flags(), "--name", name]
+        process = WorkerProcess(place.number, self.host.id, command)
+        place.processes.append(process)
+        logger.info("worker process %d started (pid %d)", place.number, process.pid)
 
-    def _died(self, child: Child) -> None:
-        assert child.process is not None
-        code, pid = child.process.returncode, child.process.pid
-        child.process = None
-        child.crashes = 1 if time.monotonic() - child.started_at > HEALTHY else child.crashes + 1
-        delay = self._backoff.delay(child.crashes)
-        child.start_after = time.monotonic() + delay
-        logger.error(
-            "worker process %d (pid %d) died with exit code %s, starts again in %.1f s", child.number, pid, code, delay
-        )
-        self._give_up_host(pid)
+    def _look_at(self, place: Place, process: WorkerProcess) -> None:
+        known = process.share
+        is_over = process.popen.poll() is not None
+        process.hear()
+        if process.share and not known:
+            place.shares += 1
+            place.start_after, place.crashes = 0.0, 0
+            logger.info("worker process %d (pid %d) is replaced after %s", place.number, process.pid, process.share)
+        if is_over:
+            self._over(place, process)
 
-    def _give_up_host(self, pid: int) -> None:
-        """Release what a dead child held, at once: its parent knows better than any timeout."""
-        alias = database_alias()
-        for row in HostRow.objects.using(alias).live().filter(parent=self.host.id, pid=pid):
+    def _over(self, place: Place, process: WorkerProcess) -> None:
+        self._forget(place, process)
+        code = process.popen.returncode
+        if process.share:
+            if code:
+                logger.error("worker process %d (pid %d) ended with exit code %s", place.number, process.pid, code)
+            return
+        place.crashes = 1 if time.monotonic() - process.started_at > HEALTHY else place.crashes + 1
+        delay = self._backoff.delay(place.crashes)
+        place.start_after = time.monotonic() + delay
+        words = "worker process %d (pid %d) died with exit code %s, starts again in %.1f s"
+        logger.log(logging.ERROR if code else logging.WARNING, words, place.number, process.pid, code, delay)
+
+    def _forget(self, place: Place, process: WorkerProcess) -> None:
+        place.processes.remove(process)
+        process.close()
+        self._dead.append(process)
+
+    def _release(self) -> None:
+        """Have released what the dead held: in a thread of its own, because nothing here may wait for the database."""
+        if self._releasing is not None:
+            future, meant = self._releasing
+            if not future.done():
+                return
+            self._releasing, self._release_at = None, time.monotonic() + PAUSE
+            error = future.exception()
+            if error is None:
+                self._dead = [one for one in self._dead if one not in meant]
+                self._release_at = 0.0
+            elif not isinstance(error, AWAY):
+                raise error
+        if self._dead and time.monotonic() >= self._release_at:
+            meant = list(self._dead)
+            self._releasing = ask_apart(lambda: release_runs_of(meant)), meant
+
+    def last_step(self, stop: StopToken) -> None:
+        """Stop the children and wait for them; what does not stop is killed."""
+        for process in self.processes:
+            process.popen.send_signal(signal.SIGTERM)
+        for place in self.places:
+            for process in list(place.processes):
+                self._end(process, stop)
+                self._forget(place, process)
+        self._guardian.close()
+        self._release_in_time(stop.deadline or Deadline())
+
+    def _end(self, process: WorkerProcess, stop: StopToken) -> None:
+        left = stop.remaining()
+        try:
+            code = process.popen.wait(None if left is None else max(left - spare(), 0))
+        except subprocess.TimeoutExpired:
+            process.popen.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.popen.wait(LEAST)
+            self._problems.append(f"worker process {process.number} (pid {process.pid}) did not stop and was killed")
+            return
+        if code not in CLEAN:
+            self._problems.append(f"worker process {process.number} (pid {process.pid}) ended with exit code {code}")
+
+    def _release_in_time(self, deadline: Deadline) -> None:
+        """Release what is still to be, as far as there is time for it."""
+        while self._dead and not deadline.expired:
+            self._release()
+            if self._releasing is None:
+                time.sleep(LOOK)  # the token is requested already: nothing to wait on
+            else:
+                wait([self._releasing[0]], deadline.remaining())
+
+    def kill(self) -> None:
+        """End all children at once, without a word; for signal handlers. Does not block."""
+        for process in self.processes:
+            process.popen.kill()
+        self._guardian.dismiss()
+
+
+def release_runs_of(dead: Sequence[WorkerProcess]) -> None:
+    """Release what dead processes held, at once: their parent knows better than any timeout. Blocks."""
+    alias = database_alias()
+    for process in dead:
+        for row in HostRow.objects.using(alias).live().filter(parent=process.parent, pid=process.pid):
             HostRow.objects.using(alias).filter(id=row.id).update(
                 state=HostRow.State.LOST, stopped_at=dialect().now(), stop_reason="process died"
             )
             forget_services(row, "process died")
-        rescue()
+    rescue()
 
-    def last_step(self, stop: StopToken) -> None:
-        """Stop the children and wait for them; what does not stop is killed."""
-        alive = [child.process for child in self.children if child.process is not None and child.process.poll() is None]
-        for process in alive:
-            process.send_signal(signal.SIGTERM)
-        for process in alive:
-            left = stop.remaining()
-            try:
-                process.wait(None if left is None else max(left, 0.1))
-            except subprocess.TimeoutExpired:
-                logger.error("worker process %d does not stop and is killed", process.pid)
-                process.kill()
-                process.wait()
-                self._give_up_host(process.pid)
+
+def time_of_child() -> float:
+    """Return the seconds in which a worker process has to stop, so that its parent has no reason to kill it."""
+    total = get_settings().shutdown_timeout
+    return total - min(RESERVE, total / 5) - 2 * spare()
+
+
+def spare() -> float:
+    """Return the seconds that a parent needs for the last of its children."""
+    return min(0.5, get_settings().shutdown_timeout / 20)
 
 
 def command_line() -> list[str]:
     """Return how this very command was called, up to its name."""
-    name = sys.argv.index("runbackground") if "runbackground" in sys.argv else 1
-    return [sys.executable, *sys.argv[: name + 1]]
+    if "runbackground" not in sys.argv:  # called by other code: its own arguments are none of ours
+        return [sys.executable, "-m", "django", "runbackground"]
+    called = get_child_arguments()  # knows of `python -m`, -W and -X
+    return called[: len(called) - len(sys.argv) + sys.argv.index("runbackground") + 1]
 
 
 def watch_parent(pid: int, stop: Callable[[str], Any]) -> None:
@@ -121,7 +266,7 @@ def watch_parent(pid: int, stop: Callable[[str], Any]) -> None:
         while os.getppid() == pid:
             time.sleep(LOOK)
         stop("parent died")
-        time.sleep(1.5)
+        time.sleep(INSIST)
         os._exit(1)
 
     threading.Thread(target=watch, name="background-parent", daemon=True).start()

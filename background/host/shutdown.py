@@ -22,15 +22,15 @@ LOOK = 0.25
 
 
 class Shutdown:
-    """One stop of a host, within SHUTDOWN_TIMEOUT; `problems` says what went wrong."""
+    """One stop of a host, within SHUTDOWN_TIMEOUT or the seconds given; `problems` says what went wrong."""
 
-    def __init__(self, services: Iterable[Supervised], look: Callable[[], None]) -> None:
+    def __init__(self, services: Iterable[Supervised], look: Callable[[], None], seconds: float | None = None) -> None:
         opened = [one for one in services if one.thread.is_alive]
         self._users = [one for one in reversed(opened) if not one.engine]
         self._early = [one for one in reversed(opened) if one.engine and not one.stops_late]
         self._late = [one for one in reversed(opened) if one.engine and one.stops_late]
         self._look = look
-        total = get_settings().shutdown_timeout
+        total = get_settings().shutdown_timeout if seconds is None else seconds
         reserve = min(RESERVE, total / 5)
         self.deadline = Deadline.after(total)
         self._hooks_by = Deadline.after(total - reserve)

@@ -17,8 +17,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def handling(stop: Callable[[str], object], supervised: bool = False) -> Iterator[None]:
-    """Have SIGTERM and SIGINT call `stop` once; the second one ends the process at once (128 + signal).
+def handling(
+    stop: Callable[[str], object], supervised: bool = False, last: Callable[[], object] | None = None
+) -> Iterator[None]:
+    """Have SIGTERM and SIGINT call `stop` once; the second one calls `last` and ends the process at once (128 + signal).
 
     A process that is `supervised` may get SIGTERM twice for one wish, from its parent and from systemd, which tells the
     whole group: there it never counts as the second. Only in the main thread; elsewhere nothing is changed.
@@ -31,6 +33,8 @@ def handling(stop: Callable[[str], object], supervised: bool = False) -> Iterato
     def handle(number: int, frame: FrameType | None) -> None:
         if received and not (supervised and number == signal.SIGTERM):
             os.write(2, b"second signal: exit at once\n")
+            if last is not None:
+                last()
             os._exit(128 + number)
         received.append(number)
         stop(f"received {signal.Signals(number).name}")

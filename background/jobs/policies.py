@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from string import Formatter
 from typing import Any
 
-from background.exceptions import InvalidArguments, InvalidPolicy
+from background.exceptions import LONGEST, InvalidArguments, InvalidPolicy
 from background.timing import Backoff, Schedule, parse
 
 Key = Callable[..., str] | str | None
@@ -23,11 +23,12 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "overlap": ("skip", "queue", "allow", "replace"),
     "misfire": ("once", "skip", "all"),
     "on_lost": ("retry", "fail"),
+    "on_duplicate": ("return", "replace"),
 }
 # Policies that live on the task itself; the others belong to the schedule of a job.
 OF_TASK = (
-    "max_attempts", "backoff", "retry_on", "discard_on", "timeout", "executor", "atomic", "unique", "concurrency", "concurrency_key",
-    "on_lost", "retain", "permission", "form", "secret",
+    "max_attempts", "backoff", "retry_on", "discard_on", "timeout", "executor", "atomic", "unique", "on_duplicate", "debounce",
+    "concurrency", "concurrency_key", "on_lost", "retain", "permission", "form", "secret",
 )  # fmt: skip
 OF_SCHEDULE = ("overlap", "misfire", "misfire_grace", "misfire_limit", "starts_at", "ends_at", "jitter")
 MAX_ARGUMENTS = 64 * 1024
@@ -79,6 +80,7 @@ _OPTIONAL = {
     "ends_at",
     "backoff",
     "unique",
+    "debounce",
     "concurrency_key",
     "permission",
 }
@@ -94,6 +96,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "backoff": (lambda value: isinstance(value, Backoff), "a background.Backoff"),
     "retry_on": (_are_exceptions, "a tuple of exception classes"),
     "discard_on": (_are_exceptions, "a tuple of exception classes"),
+    "debounce": (lambda value: _is_seconds(value) and 0.001 <= value <= LONGEST, "a number of seconds from 0.001"),
     "unique": (_is_key, "a callable or a format string over the arguments"),
     "concurrency_key": (_is_key, "a callable or a format string over the arguments"),
     "atomic": (lambda value: isinstance(value, bool), "True or False"),
@@ -202,7 +205,7 @@ def bind(
     return bound
 
 
-def key_of(policy: Key, task: Any, args: Any, kwargs: Any) -> str:
+def key_of(policy: Key, task: Any, args: Any, kwargs: Any, prefix: str = "") -> str:
     """Return the key that a callable or a format string makes of the arguments, under the task's own name."""
     if callable(policy):
         try:
@@ -219,7 +222,7 @@ def key_of(policy: Key, task: Any, args: Any, kwargs: Any) -> str:
             raise InvalidPolicy(
                 f"{task.module_path}: the key {policy!r} does not fit the arguments: {error}."
             ) from error
-    key = storable(f"{task.module_path}:{made}")
+    key = storable(f"{prefix}{task.module_path}:{made}")
     return (
         key
         if len(key) <= MAX_KEY

@@ -40,6 +40,8 @@ class BackgroundTask(Task):
     executor: str | None = None
     atomic: bool = False
     unique: Key = None
+    on_duplicate: str = "return"
+    debounce: float | None = None
     concurrency: int | None = None
     concurrency_key: Key = None
     on_lost: str = "retry"
@@ -54,6 +56,9 @@ class BackgroundTask(Task):
         # No zero-argument super(): it does not work in slotted dataclasses on Python 3.11 (bpo-46757).
         Task.__post_init__(self)
         check_policies(self.module_path, {name: getattr(self, name) for name in OF_TASK})
+        if self.replaces and self.unique is None:
+            name = "on_duplicate" if self.debounce is None else "debounce"
+            raise InvalidPolicy(f"{self.module_path}: {name} needs unique, which says what a duplicate is.")
         for name in ("unique", "concurrency_key"):
             check_key(self.module_path, name, getattr(self, name), self.func)
         if self.atomic and self.is_async:
@@ -69,6 +74,11 @@ class BackgroundTask(Task):
     @property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.func)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a run that waits takes the arguments of its duplicate."""
+        return self.on_duplicate == "replace" or self.debounce is not None
 
     @property
     def runs_on(self) -> str:

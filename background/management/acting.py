@@ -22,7 +22,7 @@ from background.management.arguments import no_such
 from background.management.attention import live_hosts
 from background.models import Host, Job, Run, Service
 from background.queue.enqueue import enqueue
-from background.queue.pause import pause_queue, queue_names, resume_queue
+from background.queue.pause import pause_everything, pause_queue, queue_names, resume_everything, resume_queue
 from background.queue.prune import prune
 from background.scope import database_alias
 from background.timing import Occurrence, Schedule, parse, upcoming
@@ -173,7 +173,9 @@ def control_service(name: str, verb: str) -> int:
 
 
 def set_pause(kind: str, name: str, paused: bool, reason: str) -> None:
-    if kind == "job":
+    if kind == "everything":
+        pause_everything(reason=reason) if paused else resume_everything()
+    elif kind == "job":
         job = find_job(name)
         job.pause(reason=reason) if paused else job.resume()
     elif paused:

@@ -66,9 +66,9 @@ def add_verbs(parser: CommandParser) -> None:
         made[name].add_argument("id", metavar="ID", help=_("Id of a run, or its last eight characters."))
         made[name].add_argument("--reason", default="")
     for name in ("pause", "resume"):
-        kinds = ("job", "queue")
-        made[name].add_argument("kind", type=one_of(_("kind"), kinds), metavar="(job|queue)")
-        made[name].add_argument("name", metavar="NAME")
+        kinds = ("job", "queue", "everything")
+        made[name].add_argument("kind", type=one_of(_("kind"), kinds), metavar=f"({'|'.join(kinds)})")
+        made[name].add_argument("name", metavar="NAME", nargs="?", default="")
         made[name].add_argument("--reason", default="")
     acts = Service.Request.values
     made["service"].add_argument("name", metavar="NAME")

@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 from background.conf import get_settings
 from background.dialects import dialect
 from background.models import Host, Job, Queue, Run, Service
+from background.models.queue import EVERYTHING
 from background.queue.pause import queue_names
 from background.scope import database_alias
 
@@ -54,11 +55,11 @@ def attention(now: datetime | None = None) -> list[str]:
                 _("Service %(name)s is %(state)s: %(error)s")
                 % {"name": service.name, "state": service.get_state_display(), "error": last[:200]}
             )
-    paused = set(Queue.objects.using(alias).filter(paused=True).values_list("name", flat=True))
+    paused = set(Queue.objects.using(alias).paused().values_list("name", flat=True))
     for name in queue_names():
         ready = Run.objects.using(alias).ready().filter(queue=name, position__isnull=False)
         oldest = ready.aggregate(oldest=Min(WAITS_SINCE))["oldest"]
-        if oldest is None or name in paused:
+        if oldest is None or name in paused or EVERYTHING in paused:
             continue
         if hosts and not any(host.serves(name) for host in hosts):
             found.append(_("Queue %(name)s has runs waiting and no live host serves it.") % {"name": name})

@@ -19,6 +19,7 @@ from background.management.arguments import no_such
 from background.management.attention import attention, live_hosts
 from background.management.terminal import ago, duration
 from background.models import Host, Job, Queue, Run, Service
+from background.models.queue import EVERYTHING
 from background.queue.pause import queue_names
 from background.scope import database_alias
 
@@ -120,7 +121,8 @@ def status() -> dict[str, Any]:
         "hosts": [host.name for host in live_hosts(now)],
         "runs": {str(state): count for state, count in open_runs.items()},
         "jobs": Job.objects.using(alias).count(),
-        "paused_queues": list(Queue.objects.using(alias).filter(paused=True).values_list("name", flat=True)),
+        "paused_queues": list(Queue.objects.using(alias).named().paused().values_list("name", flat=True)),
+        "everything_paused": Queue.objects.using(alias).paused().filter(name=EVERYTHING).exists(),
         "attention": attention(now),
     }
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models import Case, F, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from background.models.verbs import verb
@@ -23,14 +22,21 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def edited(self) -> JobQuerySet:
         """Jobs whose timing differs from what `next_run_at` was computed for, however it was changed."""
-        same = Q()
-        for name in Job.TIMING:
-            value = Coalesce(f"planned_{name}", Job.NEVER) if name.endswith("_at") else F(f"planned_{name}")
-            now = Coalesce(name, Job.NEVER) if name.endswith("_at") else F(name)
-            alias = {f"_was_{name}": value, f"_is_{name}": now}
-            self = self.alias(**alias)
-            same &= Q(**{f"_was_{name}": F(f"_is_{name}")})
-        return self.exclude(same)
+        # Not `=True`: Django leaves the column bare for that, and SQLite has no index for a bare column.
+        return self.filter(is_edited__gt=False)
+
+
+# The fields that decide when it runs.
+TIMING = ("schedule", "timezone", "enabled", "starts_at", "ends_at")
+
+
+def _as_planned(name: str) -> Q:
+    planned = f"planned_{name}"
+    both_empty = Q(**{f"{name}__isnull": True, f"{planned}__isnull": True})
+    return Q(**{name: F(planned)}) | both_empty if name.endswith("_at") else Q(**{name: F(planned)})
+
+
+AS_PLANNED = Q(*map(_as_planned, TIMING))
 
 
 class Job(models.Model):
@@ -95,9 +101,19 @@ class Job(models.Model):
         "on_lost",
         "retain",
     )
-    # The fields that decide when it runs.
-    TIMING = ("schedule", "timezone", "enabled", "starts_at", "ends_at")
-    NEVER = models.Value("1970-01-01T00:00:00+00:00", output_field=models.DateTimeField())
+    TIMING = TIMING
+    # The columns that hosts keep up to date, whatever instances of the job are about.
+    KEPT = (
+        "orphaned",
+        "cursor",
+        "next_run_at",
+        *(f"planned_{name}" for name in TIMING),
+        "is_edited",
+        "schedule_error",
+        "outcomes",
+        "duration_p50",
+        "duration_p95",
+    )
 
     name = models.CharField(_("name"), max_length=200, unique=True, help_text=_("Unique; code finds the job by it."))
     task = models.CharField(
@@ -224,7 +240,6 @@ class Job(models.Model):
         null=True,
         blank=True,
         editable=False,
-        db_index=True,
         help_text=_("The next occurrence; empty: none."),
     )
     planned_schedule = models.CharField(
@@ -249,6 +264,14 @@ class Job(models.Model):
     )
     planned_ends_at = models.DateTimeField(
         _("planned end"), null=True, blank=True, editable=False, help_text=_("What next_run_at was computed for.")
+    )
+    # Computed by the database with each change, whoever makes it: so a look for edits reads no job that was not edited.
+    is_edited = models.GeneratedField(
+        verbose_name=_("edited"),
+        expression=Case(When(AS_PLANNED, then=Value(False)), default=Value(True)),
+        output_field=models.BooleanField(),
+        db_persist=True,
+        help_text=_("Its timing is not the one that next_run_at was computed for."),
     )
     schedule_error = models.CharField(
         _("schedule error"),
@@ -288,9 +311,26 @@ class Job(models.Model):
         verbose_name_plural = _("jobs")
         ordering = ["name"]
         permissions = [("run_job", _("Can run jobs")), ("pause_job", _("Can pause jobs"))]
+        indexes = [
+            models.Index(fields=["next_run_at"], name="background_job_due"),
+            models.Index(fields=["is_edited"], name="background_job_edited"),
+            # Decided further than the clock has come: it was set back.
+            models.Index(fields=["cursor"], name="background_job_cursor"),
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it; of a job that is there already only what people and code decide, unless `update_fields` says otherwise.
+
+        Hosts may have gone on since this instance was read: its `cursor` of then would decide anew what is decided.
+        """
+        if not (args or self._state.adding or kwargs.get("force_insert")) and kwargs.get("update_fields") is None:
+            left = {*self.KEPT, *self.get_deferred_fields()}
+            names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
+            kwargs["update_fields"] = names - left
+        super().save(*args, **kwargs)
 
     @property
     def is_declared(self) -> bool:

@@ -3,6 +3,18 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+# The name under which everything is paused: no queue of runs can have it.
+EVERYTHING = "*"
+
+
+class QueueQuerySet(models.QuerySet["Queue"]):
+    def named(self) -> "QueueQuerySet":
+        """Real queues: without the row that stands for all."""
+        return self.exclude(name=EVERYTHING)
+
+    def paused(self) -> "QueueQuerySet":
+        return self.filter(paused=True)
+
 
 class Queue(models.Model):
     """A queue that a person has touched or a run has named."""
@@ -15,6 +27,8 @@ class Queue(models.Model):
     concurrency = models.PositiveIntegerField(
         _("concurrency"), null=True, blank=True, help_text=_("Runs at once over all hosts; empty: no limit.")
     )
+
+    objects = QueueQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("queue")

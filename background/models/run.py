@@ -14,6 +14,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from background.models.ids import uuid7
+from background.models.unique import UniqueWhereGiven
 from background.models.verbs import verb
 
 # One step of priority is worth a minute of waiting: larger priorities first, and yet no run starves.
@@ -126,6 +127,9 @@ class Run(models.Model):
             "Place among the ready runs (microseconds less priority); empty unless ready, so that history is not searched."
         ),
     )
+    place = models.BigIntegerField(
+        _("place"), default=0, help_text=_("The position that the run has, or will have, when it is ready.")
+    )
     run_after = models.DateTimeField(
         _("run after"), null=True, blank=True, help_text=_("Not started before this instant.")
     )
@@ -148,6 +152,7 @@ class Run(models.Model):
         models.SET_NULL,
         null=True,
         blank=True,
+        db_index=False,
         related_name="+",
         verbose_name=_("triggered by"),
         help_text=_("The person who asked for it."),
@@ -162,16 +167,16 @@ class Run(models.Model):
         null=True,
         blank=True,
         db_constraint=False,
+        db_index=False,
         related_name="reruns",
         verbose_name=_("rerun of"),
         help_text=_("The finished run that this one repeats."),
     )
-    request_key = models.CharField(
+    request_key = models.CharField(  # noqa: DJ001 - unique among those that have one, and "" would be one
         _("request key"),
         max_length=64,
         null=True,
         blank=True,
-        unique=True,
         help_text=_("A form sent twice makes one run."),
     )
     subject = models.CharField(
@@ -222,12 +227,11 @@ class Run(models.Model):
         _("cancel requested by"), max_length=150, blank=True, help_text=_("Who asked.")
     )
 
-    unique_key = models.CharField(
+    unique_key = models.CharField(  # noqa: DJ001 - the same
         _("unique key"),
         max_length=255,
         null=True,
         blank=True,
-        unique=True,
         help_text=_("At most one open run has it; emptied at the end."),
     )
     concurrency_key = models.CharField(
@@ -273,7 +277,11 @@ class Run(models.Model):
             ("cancel_run", _("Can cancel runs")),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["job", "scheduled_for"], name="background_one_run_per_occurrence"),
+            UniqueWhereGiven(
+                fields=["job", "scheduled_for"], given="scheduled_for", name="background_one_run_per_occurrence"
+            ),
+            UniqueWhereGiven(fields=["unique_key"], given="unique_key", name="background_run_unique"),
+            UniqueWhereGiven(fields=["request_key"], given="request_key", name="background_run_request"),
         ]
         indexes = [
             # MariaDB has no partial indexes: there the condition is ignored and the NULLs of history stay outside the range that is read.
@@ -281,10 +289,14 @@ class Run(models.Model):
             models.Index(fields=["status", "run_after"], name="background_run_due", condition=Q(status="scheduled")),
             models.Index(fields=["host"], name="background_run_held", condition=Q(status="running")),
             models.Index(
-                fields=["concurrency_key", "status"],
+                fields=["concurrency_key", "status", "place"],
                 name="background_run_slots",
                 condition=Q(status__in=("running", "blocked")),
             ),
+            models.Index(
+                fields=["triggered_by"], name="background_run_person", condition=Q(triggered_by__isnull=False)
+            ),
+            models.Index(fields=["rerun_of"], name="background_run_reruns", condition=Q(rerun_of__isnull=False)),
             models.Index(fields=["-enqueued_at", "-id"], name="background_run_newest"),
             models.Index(fields=["status", "-enqueued_at", "-id"], name="background_run_by_status"),
             models.Index(fields=["job", "-enqueued_at", "-id"], name="background_run_by_job"),

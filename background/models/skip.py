@@ -1,6 +1,7 @@
 """Own the record of occurrences that were not run."""
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
@@ -16,6 +17,8 @@ class Skip(models.Model):
         LIMIT = "limit", _("limit")
         # The previous run was still open.
         OVERLAP = "overlap", _("overlap")
+        # Its run could not be made; the job says why.
+        ERROR = "error", _("error")
 
     job = models.ForeignKey(
         "background.Job", models.CASCADE, related_name="skips", verbose_name=_("job"), help_text=_("The job.")
@@ -24,7 +27,7 @@ class Skip(models.Model):
     last = models.DateTimeField(_("last"), help_text=_("Last occurrence passed over."))
     count = models.PositiveIntegerField(_("count"), help_text=_("How many; counting stops at 1,000."))
     reason = models.CharField(_("reason"), max_length=12, choices=Reason.choices, help_text=_("Why."))
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True, help_text=_("When it was decided."))
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, help_text=_("When it was decided."))
 
     class Meta:
         verbose_name = _("skipped occurrences")

@@ -20,14 +20,18 @@ def cancel(run: Run, user: Any = None, reason: str = "") -> bool:
     """End a waiting run at once, or ask a running one to end; False if it is finished already. Blocks for a transaction."""
     by = user.get_username() if user is not None else ""
     why = (reason or (f"cancelled by {by}" if by else "cancelled"))[:300]
-    ended, asked = dialect().in_transaction(lambda: _cancel(run, by, why))
+    ended, asked = dialect().in_transaction(lambda: cancel_within(run, by, why))
     if ended:
         send_finished(run, Status.CANCELLED)
     run.refresh_from_db(fields=["status", "finished_at", "end_reason", "cancel_requested_at", "cancel_requested_by"])
     return bool(ended or asked)
 
 
-def _cancel(run: Run, by: str, why: str) -> tuple[int, int]:
+def cancel_within(run: Run, by: str, why: str) -> tuple[int, int]:
+    """Return (whether a waiting run was ended, whether a running one was asked to end), in the caller's transaction.
+
+    Receivers of `run_finished` are the caller's to tell, once it is committed. Blocks.
+    """
     rows = Run.objects.using(database_alias()).filter(id=run.id)
     while True:
         ended = move(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,13 +16,22 @@ from background.exceptions import InvalidTransition
 from background.jobs.policies import bind, json_ready, key_of
 from background.models import Job, Run
 from background.models.run import position_of
-from background.queue.limits import SLOT
+from background.queue.limits import REPLACEABLE, SLOT
+from background.queue.transitions import move
 from background.queue.wakeup import wake_on_commit
 from background.scope import database_alias
 
 Status = Run.Status
 
 Order = tuple[Task, Sequence[Any], Mapping[str, Any]]
+
+# A debounced run is put off by at most so many times its delay, from when it was first enqueued.
+MOST_DELAYS = 10
+# Each time that a key was taken between two looks, somebody else has got on.
+TRIES = 20
+# What a waiting run takes over from the one that would have been its duplicate.
+WAITING = (Status.SCHEDULED, Status.READY, Status.BLOCKED)
+REPLACED = ("args", "kwargs", "run_after", "priority", "queue", "concurrency_key", "concurrency")
 
 
 def enqueue(
@@ -37,7 +46,9 @@ def enqueue(
 ) -> Run:
     """Write one run in the caller's transaction and return it; with `unique`, the open run that has its key.
 
-    `fields` are further columns of the run. Raises InvalidArguments where arguments are not JSON. Blocks for the INSERT.
+    With `on_duplicate="replace"` or `debounce`, only a run that waits is returned, with the new arguments; its row is
+    locked until the caller's transaction ends. `fields` are further columns of the run. Raises InvalidArguments where
+    arguments are not JSON. Blocks for the INSERT.
     """
     name: str = getattr(task, "job_name", "")
     if job is None and name:
@@ -46,7 +57,7 @@ def enqueue(
     run = make(task, args, kwargs or {}, job, user, **fields)
     run.request_key = request_key
     if run.unique_key or request_key:
-        return insert_unique(run)
+        return insert_unique(run, _delay(task, fields))
     run.save(force_insert=True, using=database_alias())
     wake_on_commit(run.status == Status.READY)
     return run
@@ -66,7 +77,9 @@ def enqueue_many(orders: Iterable[Order]) -> list[Run]:
     with transaction.atomic(using=database_alias()):
         plain = [run for run in runs if run.unique_key is None]
         Run.objects.using(database_alias()).bulk_create(plain, batch_size=500)
-        runs = [run if run.unique_key is None else insert_unique(run) for run in runs]
+        # In the order of their keys: so two callers with the same ones cannot wait for each other.
+        for _, place in sorted((run.unique_key, place) for place, run in enumerate(runs) if run.unique_key):
+            runs[place] = insert_unique(runs[place], _delay(orders[place][0], {}))
     wake_on_commit(bool(runs))
     return runs
 
@@ -101,9 +114,8 @@ def occurrence(job: Job, task: Task, scheduled_for: datetime, run_after: datetim
     run.enqueued_at = now
     if job.is_exclusive:
         run.concurrency = 1
-    run.status, run.position = (
-        (Status.SCHEDULED, None) if run_after > now else (Status.READY, position_of(run_after, run.priority))
-    )
+    run.place = position_of(run_after, run.priority)
+    run.status, run.position = (Status.SCHEDULED, None) if run_after > now else (Status.READY, run.place)
     return run
 
 
@@ -112,7 +124,10 @@ def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | 
     name = job.name if job else task.module_path
     args, kwargs = json_ready(list(args), name), json_ready(dict(kwargs), name)
     now = timezone.now()
+    delay = _delay(task, fields)
     run_after = fields.pop("run_after", None) or task.run_after
+    if delay is not None:
+        run_after = now + delay
     policies = {"queue": job.queue if job else task.queue_name, "priority": (job or task).priority}
     source = job or task
     policies |= {one: getattr(source, one, default) for one, default in _SHARED.items()}
@@ -126,14 +141,27 @@ def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | 
         job=job, job_name=job.name if job else getattr(task, "job_name", ""), task=task.module_path, backend=task.backend,
         args=args, kwargs=kwargs, run_after=run_after, enqueued_at=now,
         triggered_by=user, triggered_by_name=user.get_username() if user is not None else "",
-        unique_key=key_of(unique, task, args, kwargs) if unique else None,
+        unique_key=key_of(unique, task, args, kwargs, _prefix(task)) if unique else None,
         concurrency_key=_concurrency_key(task, args, kwargs) if limit else slot,
         **{**policies, **fields},
     )  # fmt: skip
     due = run_after is None or run_after <= now
     run.status = Status.READY if due else Status.SCHEDULED
-    run.position = position_of(now, run.priority) if due else None
+    run.place = position_of(now if due else run_after, run.priority)  # type: ignore[arg-type]
+    run.position = run.place if due else None
     return run
+
+
+def _delay(task: Task, fields: Mapping[str, Any]) -> timedelta | None:
+    """Return by how much the task's policy puts a run off, unless somebody asked for a time."""
+    seconds = getattr(task, "debounce", None)
+    if seconds is None or fields.get("run_after") or task.run_after:
+        return None
+    return timedelta(seconds=seconds)
+
+
+def _prefix(task: Task) -> str:
+    return REPLACEABLE if getattr(task, "replaces", False) else ""
 
 
 def slot_of(job: Job) -> str:
@@ -156,11 +184,19 @@ def _concurrency_key(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any])
     return key_of(policy, task, args, kwargs) if policy else task.module_path
 
 
-def insert_unique(run: Run) -> Run:
-    """Insert a run unless an open one has its unique key, or one its request key: then return that."""
+def insert_unique(run: Run, delay: timedelta | None = None) -> Run:
+    """Insert a run unless an open one has its unique key, or one its request key: then return that.
+
+    A replaceable key is that of a waiting run, which takes what is new; it is put off by `delay`, but not for ever. Once it is
+    claimed it has no key any more, and gets none again if it is handed back, rescued or tried again: then a newer run may
+    wait beside it, and neither's arguments are lost.
+    """
     error: IntegrityError | None = None
-    for _ in range(5):
+    for _ in range(TRIES):
         if found := _existing(run):
+            return found
+        if _is_replaceable(run) and (found := dialect().in_transaction(lambda: _replace(run, delay))):
+            wake_on_commit(found.status == Status.READY)
             return found
         try:
             dialect().in_transaction(lambda: run.save(force_insert=True, using=database_alias()))
@@ -178,4 +214,41 @@ def _existing(run: Run) -> Run | None:
     rows = Run.objects.using(database_alias())
     if run.request_key and (found := rows.filter(request_key=run.request_key).first()):
         return found
-    return rows.filter(unique_key=run.unique_key).first() if run.unique_key else None
+    if not run.unique_key or _is_replaceable(run):
+        return None
+    return rows.filter(unique_key=run.unique_key).first()
+
+
+def _is_replaceable(run: Run) -> bool:
+    return bool(run.unique_key and run.unique_key.startswith(REPLACEABLE))
+
+
+def _replace(run: Run, delay: timedelta | None) -> Run | None:
+    """Give what is new to the waiting run that has the key, and return it; None if none has it."""
+    rows = Run.objects.using(database_alias()).filter(unique_key=run.unique_key, status__in=WAITING)
+    # A claim passes over a row that is locked; where the claim was faster, the row has no key any more.
+    waiting = dialect().lock(rows, skip=False).first()
+    if waiting is None:
+        return None
+    before, new = waiting.status, _new(run, waiting, delay)
+    to = Status.READY if new["run_after"] is None or new["run_after"] <= run.enqueued_at else Status.SCHEDULED
+    new["position"] = new["place"] if before == to == Status.READY else None
+    if not rows.filter(id=waiting.id, status=before).update(**new):  # for databases that lock no rows
+        return None
+    if before == Status.BLOCKED:  # perhaps by another key than it has now
+        move([waiting.id], Status.READY, of=[Status.BLOCKED])
+    if before != to:
+        move([waiting.id], to, of=[Status.SCHEDULED, Status.READY])
+    for name, value in {**new, "status": to}.items():
+        setattr(waiting, name, value)
+    return waiting
+
+
+def _new(run: Run, waiting: Run, delay: timedelta | None) -> dict[str, Any]:
+    """Return the columns that a waiting run takes from the one that would have been its duplicate."""
+    new = {name: getattr(run, name) for name in REPLACED}
+    if delay is not None:
+        new["run_after"] = min(new["run_after"], waiting.enqueued_at + MOST_DELAYS * delay)
+    # It keeps the place for which it has waited: else others would go before it as long as it is asked for.
+    new["place"] = position_of(max(waiting.enqueued_at, new["run_after"] or waiting.enqueued_at), run.priority)
+    return new

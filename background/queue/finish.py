@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Concat, Right
 
 from background.dialects import dialect
 from background.models import Job, Run, RunLog
+from background.models.clock import DatabaseNow
+from background.models.run import position_of
 from background.queue.claim import Claim
 from background.queue.limits import unblock
 from background.queue.outcome import Kind, Line, Outcome
-from background.queue.transitions import move, place_of
+from background.queue.transitions import move, move_each
 from background.queue.wakeup import wake
 from background.scope import database_alias
 from background.signals import run_finished
@@ -34,7 +38,7 @@ def finish(outcomes: Sequence[Outcome], now: datetime | None = None) -> list[Out
     refused, cancelled = dialect().in_transaction(lambda: _finish(outcomes, now))
     for outcome in refused:
         logger.warning(
-            "run %s of %s is held by another host by now; its outcome here is discarded",
+            "run %s of %s is not held under this claim any more; its outcome is discarded",
             outcome.claim.id,
             outcome.claim.task,
         )
@@ -47,18 +51,25 @@ def finish(outcomes: Sequence[Outcome], now: datetime | None = None) -> list[Out
 
 def _finish(outcomes: Sequence[Outcome], now: datetime | None) -> tuple[list[Outcome], list[Outcome]]:
     """Return the refused outcomes and those that would go on but were cancelled meanwhile."""
-    now = now or dialect().now()
-    refused: list[Outcome] = []
-    written: list[Outcome] = []
-    for one in outcomes:
-        (written if _write(one, now) else refused).append(one)
-    cancelled = _end_cancelled([one for one in written if one.kind not in FINAL], now)
+    if not outcomes:
+        return [], []
+    held = _held(outcomes)
+    first = {one.claim.key: one for one in reversed(outcomes) if one.claim.key in held}  # one claim has one outcome
+    written = [one for one in outcomes if first.get(one.claim.key) is one]
+    refused = [one for one in outcomes if first.get(one.claim.key) is not one]
+    at = now or next(iter(held.values()), None) or dialect().now()
+    plain: list[Outcome] = []
+    for one in written:
+        is_plain = one.kind is Kind.SUCCEEDED and not (one.progress or one.lines_dropped)
+        plain.append(one) if is_plain else _write(one, now, at)
+    _write_plain(plain, now, at)
+    cancelled = _end_cancelled([one for one in written if one.kind not in FINAL], at)
     write_lines([(one.claim, one.lines) for one in written])
     note_letters(
         [(one.claim.job_id, LETTERS[one.kind]) for one in written if one.kind in LETTERS]
         + [(one.claim.job_id, "c") for one in cancelled]
     )
-    unblock(one.claim.concurrency_key for one in written if one.claim.concurrency_key)
+    unblock(one.claim.concurrency_key for one in written if one.claim.concurrency_key and one.frees)
     return refused, cancelled
 
 
@@ -79,17 +90,41 @@ def finish_within(outcome: Outcome) -> bool:
     return not refused
 
 
-def _write(outcome: Outcome, now: datetime) -> bool:
+def _held(outcomes: Sequence[Outcome]) -> dict[tuple[uuid.UUID, uuid.UUID | None], datetime]:
+    """Lock the rows that still bear the token of a claim; returns ids and tokens, with the database's clock."""
+    claims = {one.claim.key for one in outcomes}  # of one run there may be two: a zombie's, and one that holds
+    rows = Run.objects.using(database_alias()).running().filter(id__in={id for id, _ in claims}).order_by("id")
+    found = dialect().lock(rows.annotate(at=DatabaseNow()), skip=False).values_list("id", "token", "at")
+    return {(id, token): at for id, token, at in found if (id, token) in claims}
+
+
+def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) -> None:
+    """Write successes together."""
+    rows = [(one.claim.id, one.claim.token, one.result, *_times(one, now, at)) for one in outcomes]
+    move_each(rows, Status.SUCCEEDED, ("result", "started_at", "finished_at"), end_reason="")
+
+
+def _times(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[datetime, datetime]:
+    """Return when it began and ended by the database's clock: a run may have waited for its turn, and so may its outcome."""
+    began = outcome.claim.started_at
+    if now is not None or outcome.took is None:
+        return began, now or at
+    began += timedelta(seconds=outcome.waited)
+    return began, began + timedelta(seconds=outcome.took)
+
+
+def _write(outcome: Outcome, now: datetime | None, at: datetime) -> None:
     claim = outcome.claim
-    to, changes = _changes(outcome, now)
-    changes["log_lines_dropped"] = F("log_lines_dropped") + outcome.lines_dropped
+    to, changes = _changes(outcome, now, at)
+    if outcome.lines_dropped:
+        changes["log_lines_dropped"] = F("log_lines_dropped") + outcome.lines_dropped
     if outcome.progress:
         done, total, message = outcome.progress
         changes |= {"progress_done": done, "progress_total": total, "progress_message": message[:200]}
-    return bool(move([claim.id], to, of=[Status.RUNNING], held_by=claim.token, **changes))
+    move([claim.id], to, of=[Status.RUNNING], held_by=claim.token, **changes)
 
 
-def _changes(outcome: Outcome, now: datetime) -> tuple[str, dict[str, Any]]:
+def _changes(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[str, dict[str, Any]]:
     claim = outcome.claim
     changes: dict[str, Any] = {}
     if outcome.error is not None:
@@ -98,7 +133,7 @@ def _changes(outcome: Outcome, now: datetime) -> tuple[str, dict[str, Any]]:
         changes["error_summary"] = first_line(outcome.error["message"])
         changes["fingerprint"] = outcome.fingerprint
     if outcome.kind in FINAL:
-        changes["finished_at"] = now
+        changes["started_at"], changes["finished_at"] = _times(outcome, now, at)
         if outcome.reason or outcome.kind is not Kind.CANCELLED:  # what the person said who cancelled it stays
             changes["end_reason"] = outcome.reason[:300]
         if outcome.kind is Kind.SUCCEEDED:
@@ -107,9 +142,9 @@ def _changes(outcome: Outcome, now: datetime) -> tuple[str, dict[str, Any]]:
     if outcome.kind is not Kind.RETRY:
         changes["attempt"] = F("attempt") - 1
     if outcome.delay <= 0:
-        # It keeps its place: it had waited for its turn already.
-        return Status.READY, changes | {"position": place_of(claim.enqueued_at, claim.run_after, claim.priority)}
-    return Status.SCHEDULED, changes | {"run_after": now + timedelta(seconds=outcome.delay)}
+        return Status.READY, changes
+    due = at + timedelta(seconds=outcome.delay)
+    return Status.SCHEDULED, changes | {"run_after": due, "place": position_of(due, claim.priority)}
 
 
 def announce(outcomes: Iterable[Outcome]) -> None:
@@ -139,20 +174,23 @@ def write_lines(batches: Iterable[tuple[Claim, Sequence[Line]]]) -> None:
 
 
 def write_progress(claim: Claim, progress: tuple[float, float | None, str] | None, lines: Sequence[Line]) -> bool:
-    """Store what a running run says meanwhile; False if it is no longer this claim's. Blocks for two statements."""
+    """Store what a running run says meanwhile; False if it is no longer this claim's. Blocks for a short transaction."""
+    return dialect().in_transaction(lambda: _write_progress(claim, progress, lines))
+
+
+def _write_progress(claim: Claim, progress: tuple[float, float | None, str] | None, lines: Sequence[Line]) -> bool:
     rows = Run.objects.using(database_alias()).filter(id=claim.id, token=claim.token, status=Status.RUNNING)
+    if not dialect().lock(rows, skip=False).exists():  # held until the lines are there: nobody takes it over between
+        return False
     if progress:
         done, total, message = progress
-        held = rows.update(progress_done=done, progress_total=total, progress_message=message[:200])
-    else:
-        held = rows.exists()
-    if held:
-        write_lines([(claim, lines)])
-    return bool(held)
+        rows.update(progress_done=done, progress_total=total, progress_message=message[:200])
+    write_lines([(claim, lines)])
+    return True
 
 
 def note_letters(letters: Iterable[tuple[int | None, str]]) -> None:
-    """Append (job, letter) to each job's strip of the last thirty outcomes. Blocks for two statements per job."""
+    """Append (job, letter) to each job's strip of the last thirty outcomes. Blocks for one statement per job."""
     strips: dict[int, str] = {}
     for job_id, letter in letters:
         if job_id is not None:
@@ -162,10 +200,8 @@ def note_letters(letters: Iterable[tuple[int | None, str]]) -> None:
 
 
 def append_letters(job_id: int, letters: str) -> None:
-    rows = Job.objects.using(database_alias()).filter(id=job_id)
-    strip = dialect().lock(rows, skip=False).values_list("outcomes", flat=True).first()
-    if strip is not None:
-        rows.update(outcomes=(strip + letters)[-30:])
+    longer = Concat("outcomes", Value(letters[-30:]))
+    Job.objects.using(database_alias()).filter(id=job_id).update(outcomes=Right(longer, 30))
 
 
 def first_line(message: str) -> str:

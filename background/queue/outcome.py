@@ -49,3 +49,6 @@ class Outcome:
     lines: tuple[Line, ...] = ()
     lines_dropped: int = 0
     progress: tuple[float, float | None, str] | None = None
+    frees: bool = True  # its slot is free; False where the next run of its lane goes on in it
+    waited: float = 0  # seconds from the claim to the start of the function
+    took: float | None = None  # seconds from there to its end; None: not measured, it ends now

@@ -6,6 +6,7 @@ from typing import Any
 
 from background.models import Queue, Run
 from background.models.clock import DatabaseNow
+from background.models.queue import EVERYTHING
 from background.queue.wakeup import wake
 from background.scope import database_alias
 
@@ -28,9 +29,19 @@ def resume_queue(name: str) -> Queue:
     return rows.get(name=name)
 
 
+def pause_everything(user: Any = None, reason: str = "") -> None:
+    """Let no run of any queue start until everything is resumed; running ones go on, schedules too. Blocks for two statements."""
+    pause_queue(EVERYTHING, user, reason)
+
+
+def resume_everything() -> None:
+    """Let runs start again, but for those of queues that are paused by themselves."""
+    resume_queue(EVERYTHING)
+
+
 def queue_names() -> list[str]:
     """Return the queues that have a row or an open run, in order. Blocks for two queries."""
     alias = database_alias()
-    named = set(Queue.objects.using(alias).values_list("name", flat=True))
+    named = set(Queue.objects.using(alias).named().values_list("name", flat=True))
     waiting = Run.objects.using(alias).open().order_by().values_list("queue", flat=True).distinct()
     return sorted(named | set(waiting))

@@ -14,7 +14,7 @@ from background.dialects import dialect
 from background.models import Host, Lease, Run, Service
 from background.queue.finish import append_letters, send_finished
 from background.queue.limits import blocked_keys, unblock
-from background.queue.transitions import move, place_of
+from background.queue.transitions import move
 from background.queue.wakeup import wake
 from background.scope import database_alias
 
@@ -38,19 +38,22 @@ def declare_lost(now: datetime | None = None) -> list[Host]:
             logger.warning(
                 "host %s is lost: no heartbeat for %.0f s", host.name, (now - host.heartbeat_at).total_seconds()
             )
-            forget_services(host, "host lost")
+            # Its leases run out by themselves: it may have taken one just now, and believe in it.
+            _say_stopped(host, "host lost")
             lost.append(host)
     return lost
 
 
 def forget_services(host: Host, reason: str) -> None:
-    """Let the rows of a gone host say so, and free its leases."""
-    alias = database_alias()
-    gone = (
-        Service.objects.using(alias).filter(host=host).exclude(state__in=[Service.State.STOPPED, Service.State.FAILED])
-    )
+    """Let the rows of a host that has ended say so, and free its leases: nothing of it goes on."""
+    _say_stopped(host, reason)
+    Lease.objects.using(database_alias()).filter(holder=host.id).update(holder=None, expires_at=None)
+
+
+def _say_stopped(host: Host, reason: str) -> None:
+    rows = Service.objects.using(database_alias()).filter(host=host)
+    gone = rows.exclude(state__in=[Service.State.STOPPED, Service.State.FAILED])
     gone.update(state=Service.State.STOPPED, healthy=False, error=reason)
-    Lease.objects.using(alias).filter(holder=host.id).update(holder=None, expires_at=None)
 
 
 def rescue(now: datetime | None = None) -> int:
@@ -71,11 +74,13 @@ def rescue(now: datetime | None = None) -> int:
 
 def _rescue(run: Run, now: datetime | None) -> Run.Status | None:
     now = now or dialect().now()
+    if (asked := _asked_to_end(run)) is None:
+        return None
     times = run.lost + 1
     poison = times >= get_settings().max_lost
     fail = poison or _on_lost(run) == "fail"
     error = _error(run, now, times)
-    if run.cancel_requested_at:
+    if asked:
         to = Status.CANCELLED
         moved = move([run.id], Status.CANCELLED, of=[Status.RUNNING], held_by=run.token, finished_at=now, lost=times)
     elif fail:
@@ -89,7 +94,6 @@ def _rescue(run: Run, now: datetime | None) -> Run.Status | None:
         to = Status.READY
         moved = move(
             [run.id], Status.READY, of=[Status.RUNNING], held_by=run.token, lost=times, attempt=F("attempt") - 1,
-            position=place_of(run.enqueued_at, run.run_after, run.priority),
         )  # fmt: skip
     if moved:
         logger.warning("run %s of %s rescued from host %s (lost %d times)", run.id, run.task, run.host_name, times)
@@ -98,6 +102,13 @@ def _rescue(run: Run, now: datetime | None) -> Run.Status | None:
         if run.concurrency_key:
             unblock([run.concurrency_key])
     return to if moved else None
+
+
+def _asked_to_end(run: Run) -> bool | None:
+    """Lock the run and tell whether a person has asked for its end, also since it was read; None if another has it by now."""
+    rows = Run.objects.using(database_alias()).running().filter(id=run.id, token=run.token)
+    found = list(dialect().lock(rows, skip=False).values_list("cancel_requested_at", flat=True))
+    return found[0] is not None if found else None
 
 
 def _on_lost(run: Run) -> str:

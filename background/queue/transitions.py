@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import BigIntegerField, Case, Value, When
+from django.db.models import F
 
+from background.dialects import dialect
+from background.exceptions import InvalidTransition
 from background.models import Run
-from background.models.run import position_of
 from background.scope import database_alias
 
 Status = Run.Status
@@ -19,7 +19,7 @@ Status = Run.Status
 NEXT: dict[str, frozenset[str]] = {
     Status.SCHEDULED: frozenset({Status.READY, Status.BLOCKED, Status.CANCELLED}),
     Status.READY: frozenset({Status.RUNNING, Status.BLOCKED, Status.CANCELLED, Status.SCHEDULED, Status.FAILED}),
-    Status.BLOCKED: frozenset({Status.READY, Status.CANCELLED}),
+    Status.BLOCKED: frozenset({Status.READY, Status.RUNNING, Status.CANCELLED}),
     Status.RUNNING: frozenset(
         {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.READY, Status.SCHEDULED, Status.BLOCKED}
     ),
@@ -45,23 +45,26 @@ def move(
     rows = Run.objects.using(database_alias()).filter(id__in=list(ids), status__in=sources)
     if held_by is not None:
         rows = rows.filter(token=held_by)
-    if to != Status.READY:
-        changes.setdefault("position", None)
+    return rows.update(status=to, **_with(to, changes))
+
+
+def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], **changes: Any) -> None:
+    """Move running runs to a final state, each row (id, token, *columns) with values of its own, where id and token fit.
+
+    Blocks for one statement, or one per row where the database has none for that.
+    """
+    if to not in NEXT[Status.RUNNING] or to not in Run.FINISHED:
+        raise InvalidTransition(f"A running run cannot become {to} in a group.")
+    fixed = _with(to, {**changes, "status": to})
+    dialect().update_each(Run, ("id", "token"), columns, rows, fixed, {"status": Status.RUNNING})
+
+
+def _with(to: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Add what comes with every change to a state."""
+    # It takes the place that it had when it was first ready: it has waited for its turn already.
+    changes["position"] = F("place") if to == Status.READY else None
     if to != Status.RUNNING:
         changes.setdefault("token", None)
     if to in Run.FINISHED:
         changes.setdefault("unique_key", None)
-    return rows.update(status=to, **changes)
-
-
-def make_ready(rows: list[tuple[uuid.UUID, int]], of: str) -> int:
-    """Make (id, position) ready; returns how many were. Blocks for one statement."""
-    if not rows:
-        return 0
-    places = [When(id=id, then=Value(position)) for id, position in rows]
-    return move([id for id, _ in rows], Status.READY, of=[of], position=Case(*places, output_field=BigIntegerField()))
-
-
-def place_of(enqueued_at: datetime, run_after: datetime | None, priority: int) -> int:
-    """Return the place of a run that is ready once more: where it stood when it first was."""
-    return position_of(max(enqueued_at, run_after or enqueued_at), priority)
+    return changes

@@ -80,25 +80,38 @@ def check_line(text: object) -> str:
             say(_("A schedule is a text such as “*/5 * * * *”, not %(what)s."), what=type(text).__name__)
         )
     if len(text) > LONGEST:
-        raise InvalidSchedule(
-            say(
-                _("A schedule has at most %(limit)d characters; this one has %(length)d."),
-                limit=LONGEST,
-                length=len(text),
-            )
+        problem = say(
+            _("a schedule has at most %(limit)d characters; this one has %(length)d."), limit=LONGEST, length=len(text)
         )
-    for position, letter in enumerate(text, start=1):
+        raise _wrong(_field_of(text, LONGEST), LONGEST, problem)
+    for position, letter in enumerate(text):
         if letter != "\t" and not " " <= letter <= "~":
-            raise InvalidSchedule(
-                say(
-                    _("Character %(position)d (%(letter)s) cannot stand in a schedule: one line of ASCII is expected."),
-                    position=position,
-                    letter=ascii(letter),
-                )
+            problem = say(
+                _("%(letter)s cannot stand in a schedule: one line of ASCII is expected."), letter=ascii(letter)
             )
+            raise _wrong(_field_of(text, position), position, problem)
     if not text.strip():
         raise InvalidSchedule(say(_("The schedule is empty; expected a text such as “*/5 * * * *”.")))
     return text
+
+
+def no_such_date(text: str, years: int) -> InvalidSchedule:
+    """Return the error for an accepted text whose day fields name a date that never comes."""
+    day, month = _words(text)[2:4]
+    problem = say(
+        _("“%(day)s” in month “%(month)s” is a date that does not come within %(years)d years."),
+        day=shorten(day.text),
+        month=shorten(month.text),
+        years=years,
+    )
+    return _wrong(DAY, day.start, problem)
+
+
+def _field_of(text: str, position: int) -> Field | None:
+    """Return the field in which that character stands; None outside of the five, and in “every 5m” and its like."""
+    words = text[: position + 1].split()
+    is_cron = bool(words) and not words[0].lower().startswith(("every", "at", "@"))
+    return FIELDS[len(words) - 1] if is_cron and len(words) <= len(FIELDS) else None
 
 
 def _words(text: str) -> list[Word]:
@@ -112,7 +125,7 @@ def _alias(word: Word) -> str:
         problem = say(_("“@reboot” has no time of day; use a service's on_start() or run_at_start for it."))
     else:
         problem = say(_("“%(word)s” is none of %(known)s."), word=shorten(word.text), known=", ".join(ALIASES))
-    raise InvalidSchedule(say(_("Character %(position)d: %(problem)s"), position=word.start + 1, problem=problem))
+    raise _wrong(None, word.start, problem)
 
 
 def _wrong_count(words: list[Word]) -> str:
@@ -140,15 +153,13 @@ def _wrong_count(words: list[Word]) -> str:
     )
 
 
-def _wrong(field: Field, word: Word, problem: str) -> InvalidSchedule:
-    return InvalidSchedule(
-        say(
-            _("Field “%(field)s”, character %(position)d: %(problem)s"),
-            field=say(field.label),
-            position=word.start + 1,
-            problem=problem,
-        )
-    )
+def _wrong(field: Field | None, start: int, problem: str) -> InvalidSchedule:
+    """Return the error for what stands at `start`, counted from 0."""
+    values = {"position": start + 1, "problem": problem}
+    if field is None:
+        return InvalidSchedule(say(_("Character %(position)d: %(problem)s"), **values))
+    named = say(field.label)
+    return InvalidSchedule(say(_("Field “%(field)s”, character %(position)d: %(problem)s"), field=named, **values))
 
 
 def _field(field: Field, word: Word) -> str:
@@ -164,7 +175,7 @@ def _field(field: Field, word: Word) -> str:
     special = [item for item in items if _is_nth(item)]
     if special and len(special) < len(items):
         problem = say(_("“%(item)s” cannot be mixed with plain days of the week."), item=special[0])
-        raise _wrong(field, word, problem)
+        raise _wrong(field, word.start, problem)
     return ",".join(dict.fromkeys(",".join(items).split(",")))
 
 
@@ -179,7 +190,7 @@ def _item(field: Field, word: Word) -> str:
         return special
     match = _ITEM.fullmatch(word.text)
     if match is None:
-        raise _wrong(field, word, _why_no_item(field, word.text))
+        raise _wrong(field, word.start, _why_no_item(field, word.text))
     star, first, last, step = match.groups()
     by = "" if step is None else f"/{_step(field, word, step)}"
     if star:
@@ -192,7 +203,7 @@ def _item(field: Field, word: Word) -> str:
     else:
         high = _value(field, word, last)
     if low > high:
-        raise _wrong(field, word, _wrapping(field, first, last))
+        raise _wrong(field, word.start, _wrapping(field, first, last))
     return _range(field, low, high, by)
 
 
@@ -210,7 +221,7 @@ def _special_weekday(word: Word) -> str | None:
         return f"L{_value(WEEKDAY, word, match[1]) % 7}"
     if match := _NTH_WEEKDAY.fullmatch(word.text):
         if match[2] not in tuple("12345"):
-            raise _wrong(WEEKDAY, word, say(_("after # stands 1 to 5, as in “5#2”, the second Friday.")))
+            raise _wrong(WEEKDAY, word.start, say(_("after # stands 1 to 5, as in “5#2”, the second Friday.")))
         return f"{_value(WEEKDAY, word, match[1]) % 7}#{match[2]}"
     return None
 
@@ -220,7 +231,7 @@ def _value(field: Field, word: Word, token: str) -> int:
     if token in field.names:
         return field.names.index(token) + (1 if field is MONTH else 0)
     if not token.isdigit():
-        raise _wrong(field, word, _why_no_item(field, word.text))
+        raise _wrong(field, word.start, _why_no_item(field, word.text))
     number = int(token) if len(token) <= 4 else field.high + 1
     if not field.low <= number <= field.high:
         problem = say(
@@ -229,14 +240,14 @@ def _value(field: Field, word: Word, token: str) -> int:
             low=field.low,
             high=field.high,
         )
-        raise _wrong(field, word, problem)
+        raise _wrong(field, word.start, problem)
     return number
 
 
 def _step(field: Field, word: Word, token: str) -> int:
     if not token.isdigit() or len(token) > 4 or int(token) == 0:
         problem = say(_("after / stands a step from 1 to 9999, not “%(token)s”."), token=shorten(token))
-        raise _wrong(field, word, problem)
+        raise _wrong(field, word.start, problem)
     return int(token)
 
 
@@ -282,4 +293,6 @@ def _check_days(words: list[Word], fields: list[str]) -> None:
     """Refuse L and # beside a restricted other day field: crons do not agree on what that means."""
     for field, this, other in ((DAY, 2, 4), (WEEKDAY, 4, 2)):
         if ("L" in fields[this] or "#" in fields[this]) and fields[other] != "*":
-            raise _wrong(field, words[this], say(_("“L” and “#” are allowed only where the other day field is “*”.")))
+            raise _wrong(
+                field, words[this].start, say(_("“L” and “#” are allowed only where the other day field is “*”."))
+            )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from types import ModuleType
+from zoneinfo import ZoneInfo
 
 from django.utils.translation import to_locale
 
-from background.timing.cron import Cron
+from background.timing.cron import CLOCK_CORRECTION, Cron
+from background.timing.grammar import FIELDS
 from background.timing.schedules import UNITS, At, Every, Schedule
 from background.timing.wording import _, language, ngettext, say
-from background.timing.zones import wall, zone_of
+from background.timing.zones import as_utc, first_instant, jump, wall, zone_of
 
 try:
     import cron_descriptor
@@ -19,6 +22,9 @@ except ImportError:  # an extra; without it people read the cron text itself
     words: ModuleType | None = None
 else:
     words = cron_descriptor
+
+
+_STEP = re.compile(r"/(\d+)")
 
 
 @dataclass(frozen=True)
@@ -47,27 +53,42 @@ def upcoming(schedule: Schedule, after: datetime, n: int, zone: str | None = Non
     Local times are in the schedule's own zone, else in `zone`, else in the project's. Raises ValueError for a naive `after`.
     """
     schedule = schedule.in_zone(zone)
-    shown_in = schedule.timezone or zone
+    clock = zone_of(schedule.timezone or zone)
     found: list[Occurrence] = []
-    instant = schedule.next(after)
-    while instant is not None and len(found) < n:
-        local = instant.astimezone(zone_of(shown_in))
-        found.append(Occurrence(instant, local, _note(schedule, local)))
-        instant = schedule.next(instant)
+    while len(found) < n:
+        previous = found[-1].instant_utc if found else as_utc(after)
+        instant = schedule.next(previous)
+        if instant is None:
+            break
+        found.append(Occurrence(instant, instant.astimezone(clock), _note(schedule, clock, previous, instant)))
     return found
 
 
-def _note(schedule: Schedule, local: datetime) -> str:
-    shown = local.replace(tzinfo=None)
-    if isinstance(schedule, Cron) and not schedule.matches(shown):
-        return say(_("The clock skips the scheduled time; runs right after the gap."))
+def _note(schedule: Schedule, clock: ZoneInfo, previous: datetime, instant: datetime) -> str:
+    """Say what a change of clocks does to this occurrence, or did to what was due between the previous one and it."""
+    local = instant.astimezone(clock)
+    if isinstance(schedule, Cron) and (gap := _gap(schedule, clock, previous)):
+        start, stop = gap
+        skipped = f"{start:%Y-%m-%d %H:%M} – {stop:%H:%M}" if start.date() == stop.date() else f"{start} – {stop}"
+        made_up = not schedule.wildcard and stop - start <= CLOCK_CORRECTION
+        if made_up and wall(clock, instant) == stop:
+            return say(_("The clock skips %(times)s: runs right after, once for all that was due."), times=skipped)
+        return say(_("The clock skips %(times)s before this: what was due does not run."), times=skipped)
     if local.replace(fold=0).utcoffset() == local.replace(fold=1).utcoffset():
-        return ""
-    if wall(zone_of(str(local.tzinfo)), local) != shown:
         return ""
     if local.fold:
         return say(_("The clock is put back and shows this time twice; this is the second."))
+    if isinstance(schedule, Cron) and not schedule.wildcard:
+        return say(_("The clock is put back and shows this time twice; runs the first time only."))
     return say(_("The clock is put back and shows this time twice; this is the first."))
+
+
+def _gap(schedule: Cron, clock: ZoneInfo, previous: datetime) -> tuple[datetime, datetime] | None:
+    """Return the local times between which the clock skips what is due next after `previous`; None if it does not."""
+    due = schedule.local_after(wall(clock, previous))
+    shown_at = first_instant(clock, due)
+    shown = wall(clock, shown_at)
+    return None if shown == due else (shown - jump(clock, shown_at), shown)
 
 
 def _describe_every(schedule: Every) -> str:
@@ -92,9 +113,7 @@ def _describe_every(schedule: Every) -> str:
 
 
 def _describe_cron(schedule: Cron) -> str:
-    _minute, _hour, day, _month, weekday = schedule.text.split()
-    both = day != "*" and weekday != "*"
-    if words is None or (both and "*" in (day[0], weekday[0])):  # it says “or” where cron(8) means “and”
+    if words is None or _is_misread(schedule.text.split()):
         return schedule.text
     code = to_locale(language())
     options = words.Options(
@@ -105,3 +124,14 @@ def _describe_cron(schedule: Cron) -> str:
         return str(words.get_description(schedule.text, options))
     except (words.FormatException, words.MissingFieldException, words.WrongArgumentException):
         return schedule.text
+
+
+def _is_misread(fields: list[str]) -> bool:
+    """Tell whether cron-descriptor would say something else than the fields do."""
+    day, weekday = fields[2], fields[4]
+    if day != "*" and weekday != "*" and "*" in (day[0], weekday[0]):
+        return True  # it says “or” where cron(8) means “and”
+    if any("," in one and ("L" in one or "#" in one) for one in fields):
+        return True  # it reads the first only
+    steps = ((field.high, int(step)) for field, one in zip(FIELDS, fields, strict=True) for step in _STEP.findall(one))
+    return any(step > high for high, step in steps)  # “every 90 minutes” for what comes each hour

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from os.path import commonprefix
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +14,7 @@ from background.exceptions import InvalidSchedule
 from background.timing.wording import _, say, shorten
 
 SECOND = timedelta(seconds=1)
+LONGEST_NAME = 64  # twice the longest there is
 SCAN = timedelta(hours=12)  # no zone has changed its offset and back within this time
 
 
@@ -30,16 +32,18 @@ def check_zone(name: object) -> None:
     """
     if isinstance(name, str) and name in zone_names():
         return
-    typed = name.casefold() if isinstance(name, str) and len(name) <= 64 else ""
-    meant = next((known for known in sorted(zone_names()) if known.casefold() == typed), None)
+    typed = name[:LONGEST_NAME] if isinstance(name, str) else ""
+    meant = next((known for known in sorted(zone_names()) if known.casefold() == typed.casefold()), None)
     if meant:
-        raise InvalidSchedule(say(_("timezone: “%(name)s” is written “%(meant)s”."), name=shorten(name), meant=meant))
-    raise InvalidSchedule(
-        say(
-            _("timezone: “%(name)s” is no time zone; expected a name such as “Europe/Paris” or “UTC”."),
-            name=shorten(name),
+        problem = say(_("“%(name)s” is written “%(meant)s”."), name=shorten(name), meant=meant)
+    elif zone_names():
+        problem = say(
+            _("“%(name)s” is no time zone; expected a name such as “Europe/Paris” or “UTC”."), name=shorten(name)
         )
-    )
+    else:
+        problem = say(_("no zone is known on this machine; “pip install tzdata” brings them."))
+    position = 1 + max((len(commonprefix([typed, known])) for known in zone_names()), default=0)
+    raise InvalidSchedule(say(_("timezone, character %(position)d: %(problem)s"), position=position, problem=problem))
 
 
 def default_zone() -> str:

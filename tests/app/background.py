@@ -1,8 +1,13 @@
 """Tasks and jobs for the tests."""
 
 import asyncio
+import ctypes
 import logging
+import os
+import signal
 import threading
+import time
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 
@@ -141,3 +146,120 @@ def speak_and_wait(context, name):
     logger.info("I am %s", name)
     context.progress(3, 10)
     gate(name).wait(30)
+
+
+# In processes of their own, where only rows can tell what happened.
+
+
+def say(name):
+    Effect.objects.create(name=name, note=str(os.getpid()))
+
+
+@background.job(executor="process", takes_context=True)
+def in_process(context, number):
+    for one in range(number):
+        logger.info("number %d", one)
+        context.progress(one + 1, number, "counted")
+    if number > 1:
+        context.attach("numbers.txt", "1234567")
+    return {"number": number, "pid": os.getpid()}
+
+
+@background.job(executor="process", timeout=2)
+def process_that_burns():
+    say("burns")
+    return len(str(9**9_999_999))  # one call of C code that keeps the interpreter for minutes
+
+
+@background.job(executor="process", takes_context=True)
+def process_that_listens(context):
+    say("listens")
+    context.stop.wait(60)
+    Effect.objects.create(name="heard", note=context.stop.reason or "")
+    context.stop.raise_if_requested()
+
+
+@background.job(executor="process")
+def process_that_sleeps():
+    say("sleeps")
+    time.sleep(60)
+
+
+@background.job(executor="process", max_attempts=2, backoff=Backoff(0, 0))
+def process_that_dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@background.job(executor="process", atomic=True)
+def process_booked(fail=False):
+    Effect.objects.create(name="process_booked")
+    if fail:
+        raise ValueError("no")
+
+
+@background.job(executor="process", atomic=True)
+def process_waits_and_books(folder):
+    Path(folder, "waits").write_text(str(os.getpid()))
+    while not Path(folder, "go").exists():
+        time.sleep(0.05)
+    Effect.objects.create(name="waited and booked")
+
+
+# In worker processes.
+
+EATEN = []
+
+
+@task
+def where():
+    say("where")
+
+
+@task
+def wait_for_file(path):
+    say("waits")
+    while not Path(path).exists():
+        time.sleep(0.02)
+    say("waited")
+
+
+@task
+def eat(megabytes):
+    EATEN.append(b"x" * megabytes * 1_000_000)
+    say("ate")
+
+
+@task
+def hold_the_interpreter(seconds=60):
+    say("holds")
+    ctypes.PyDLL(None).sleep(seconds)  # unlike CDLL it keeps the lock: no other thread gets its turn
+
+
+@task
+def end_process(code):
+    os._exit(code)
+
+
+@task(takes_context=True)
+def listen(context):
+    say("listens")
+    context.stop.wait(60)
+    context.stop.raise_if_requested()
+
+
+# For measuring: functions that do nothing.
+
+
+@task
+def noop():
+    pass
+
+
+@background.job(concurrency=1, concurrency_key="hot one")
+def hot_one():
+    pass
+
+
+@background.job(concurrency=3, concurrency_key="hot three")
+def hot_three():
+    pass

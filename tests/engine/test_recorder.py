@@ -98,7 +98,7 @@ def test_what_has_finished_is_written_in_one_step(harness, heard):
 
     assert statuses(executions) == ["succeeded"] * 3
     assert [id for id, _ in heard] == [one.claim.id for one in executions]
-    assert harness.recorder.unwritten == 0
+    assert len(harness.recorder.pending) == 0
 
 
 def test_a_step_writes_no_more_than_a_batch(harness, monkeypatch):
@@ -127,7 +127,7 @@ def test_a_group_that_the_database_refuses_is_written_one_by_one(harness, monkey
     assert bad.error_type.endswith(type(problem).__name__)
     assert len(heard) == 3
     assert "written one by one" in caplog.text
-    assert harness.recorder.unwritten == 0
+    assert len(harness.recorder.pending) == 0
 
 
 def test_while_the_database_is_away_outcomes_are_kept_and_written_later(harness, monkeypatch):
@@ -139,13 +139,13 @@ def test_while_the_database_is_away_outcomes_are_kept_and_written_later(harness,
             with pytest.raises(OperationalError):
                 harness.step()
     harness.put(second)
-    assert harness.recorder.unwritten == 2
+    assert len(harness.recorder.pending) == 2
 
     harness.step()
     harness.step()
 
     assert statuses([first, second]) == ["succeeded", "succeeded"]
-    assert harness.recorder.unwritten == 0
+    assert len(harness.recorder.pending) == 0
 
 
 def test_an_outcome_whose_answer_was_lost_on_the_way_is_not_counted_twice(harness, monkeypatch, heard):
@@ -157,7 +157,7 @@ def test_an_outcome_whose_answer_was_lost_on_the_way_is_not_counted_twice(harnes
     harness.step()
 
     run = Run.objects.get()
-    assert (run.status, run.attempt, harness.recorder.unwritten, len(heard)) == ("succeeded", 1, 0, 1)
+    assert (run.status, run.attempt, len(harness.recorder.pending), len(heard)) == ("succeeded", 1, 0, 1)
 
 
 def test_a_receiver_that_fails_keeps_no_outcome_from_being_written(harness, heard, caplog):
@@ -196,7 +196,7 @@ def test_an_outcome_of_a_run_that_someone_else_holds_is_dropped_with_a_warning(h
     Run.objects.update(token=uuid.uuid4())
     harness.step()
     assert (Run.objects.get().status, heard) == ("running", [])
-    assert "is held by another host" in caplog.text
+    assert "is not held under this claim" in caplog.text
 
 
 def say(execution, done, message):

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from background import Backoff, every
-from background.engine import scheduler as module
-from background.engine.scheduler import Scheduler, jitter, schedule_due
+from background.engine import deciding
+from background.engine.occurrences import delay
+from background.engine.scheduler import Scheduler, schedule_due
 from background.models import Job, Run, Skip
 from background.queue.claim import Filter, Holder
 from background.queue.enqueue import enqueue
@@ -99,7 +100,7 @@ def test_a_scheduler_that_breaks_off_before_the_commit_leaves_the_occurrence_to_
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(module, "_plan", broken)
+        patch.setattr(deciding, "_write", broken)
         schedule_due(clock.advance(minutes=4))
     assert times(job) == []
 
@@ -343,26 +344,47 @@ def test_a_start_in_the_past_makes_nothing_up(clock):
     assert times(job) == []
 
 
-def test_jitter_delays_a_run_by_the_same_part_each_time_and_is_not_in_the_key(clock):
+def test_jitter_delays_each_occurrence_by_a_part_of_its_own_that_is_not_in_the_key(clock):
     job = made_by_hand(clock, jitter=60, overlap="allow")
-    schedule_due(clock.advance(minutes=4))
+    for _ in range(4):
+        schedule_due(clock.advance(minutes=5))
+
+    delays = [run.run_after - run.scheduled_for for run in runs_of(job)]
+
+    assert len(set(delays)) == 4
+    assert all(timedelta(0) <= one < timedelta(seconds=60) for one in delays)
+    assert delays == [delay(job, run.scheduled_for, None) for run in runs_of(job)]  # wherever and whenever it is asked
+    assert times(job) == [5, 10, 15, 20]
+
+
+def test_jitter_spreads_the_jobs_of_one_instant(clock):
+    assert len({delay(Job(name=f"job {n}", jitter=600), START, None) for n in range(20)}) > 15
+
+
+@pytest.mark.parametrize("jitter", [299, 600, 1e9])
+def test_jitter_never_reaches_the_next_occurrence(clock, jitter):
+    job = made_by_hand(clock, jitter=jitter, overlap="allow", misfire="all")
+    schedule_due(clock.advance(hours=3))
     schedule_due(clock.advance(minutes=5))
 
-    delays = {run.run_after - run.scheduled_for for run in runs_of(job)}
-    assert delays == {jitter(job)}
-    assert timedelta(0) <= jitter(job) < timedelta(seconds=60)
-    assert times(job) == [5, 10]
+    runs = list(runs_of(job))
+
+    assert len(runs) == 37
+    assert all(run.run_after < run.scheduled_for + timedelta(minutes=5) for run in runs)
+    assert [run.place for run in runs] == sorted(run.place for run in runs)
 
 
-def test_jitter_spreads_different_jobs(clock):
-    assert len({jitter(Job(name=f"job {n}", jitter=600)) for n in range(20)}) > 15
+def test_jitter_of_a_run_that_is_made_late_has_passed(clock):
+    job = made_by_hand(clock, jitter=60)
+    schedule_due(clock.advance(hours=3, minutes=2))
+    assert [run.status for run in runs_of(job)] == ["ready"]
 
 
 def test_a_run_with_jitter_waits_until_its_time(clock):
-    job = made_by_hand(clock, jitter=3600)
+    job = made_by_hand(clock, jitter=250)
     schedule_due(clock.advance(minutes=4))
     (run,) = runs_of(job)
-    assert (run.status, run.run_after) == ("scheduled", run.scheduled_for + jitter(job))
+    assert (run.status, run.run_after) == ("scheduled", run.scheduled_for + delay(job, run.scheduled_for, None))
 
 
 # -------------------------------------------------------------------------------------------------------------- edits
@@ -463,10 +485,24 @@ def test_a_job_that_is_enabled_again_runs_no_slot_that_it_missed(clock, by):
 def test_a_job_that_was_paused_and_resumed_while_no_host_looked_runs_no_slot_of_the_pause(clock):
     job = made_by_hand(clock)
     job.pause()
+    edit(job, paused_at=clock())
     clock.advance(minutes=15)
     job.resume()
     schedule_due(clock())
     assert times(job) == []
+    schedule_due(clock.advance(minutes=4))
+    assert times(job) == [20]
+
+
+def test_pauses_that_no_host_has_seen_do_not_lose_what_was_due_before_them(clock):
+    job = made_by_hand(clock)
+    for _ in range(2):
+        job.pause()
+        edit(job, paused_at=clock.advance(minutes=4, seconds=1))  # 12:05:01, 12:09:02
+        job.resume()
+    clock.advance(minutes=2)  # 12:11:02
+    schedule_due(clock())
+    assert times(job) == [5]
 
 
 def test_resuming_a_job_that_is_not_paused_loses_nothing(clock):
@@ -667,15 +703,23 @@ def test_a_step_schedules_by_the_databases_clock_and_tells_when_to_come_again(sc
     scheduler.step(stop)
     edit(job, cursor=datetime.now(UTC) - timedelta(seconds=3), next_run_at=datetime.now(UTC) - timedelta(seconds=2))
 
-    pause = scheduler.step(stop)
+    assert scheduler.step(stop) == 0  # there may be more to do
 
     assert runs_of(job).count() == 1
-    assert 0 < pause <= 1
+    assert 0 < scheduler.step(stop) <= 1
 
 
 def test_without_a_job_that_is_due_soon_it_looks_once_a_second_for_edits(scheduler):
     Job.objects.all().update(enabled=False)
+    scheduler.step(StopToken())
     assert scheduler.step(StopToken()) == 1.0
+
+
+def test_rows_that_another_has_locked_are_asked_for_less_and_less_often(scheduler, monkeypatch):
+    monkeypatch.setattr("background.engine.scheduler.decide_jobs", lambda pks: [])
+    Job.objects.create(name="mine", task=tasks.note.module_path, schedule="every 1s")
+    pauses = [scheduler.step(StopToken()) for _ in range(30)]
+    assert (pauses[0], pauses[-1]) == (0.05, 1.0)
 
 
 def test_run_due_follows_the_declared_jobs(clock):

@@ -12,10 +12,13 @@ from django.utils import timezone
 import background
 from background.engine import worker as module
 from background.engine.worker import Worker
+from background.execution.runner import run
 from background.host.host import Options
 from background.models import Run
 from background.queue.claim import Filter, Holder, claim
 from background.queue.enqueue import enqueue
+from background.queue.finish import release
+from background.queue.outcome import Kind, Outcome
 from background.stopping import Deadline, StopToken
 from background.testing import run_host
 from tests.app import background as tasks
@@ -40,6 +43,8 @@ class Hands:
     def cancel(self, execution):
         self.cancelled.append(execution)
 
+    cut = cancel
+
     def enforce(self):
         return None
 
@@ -56,10 +61,10 @@ class Harness:
         id = uuid.uuid4()
         self.stops = []
         host = SimpleNamespace(
-            id=id, name="one", holder=Holder(id, "one"), filter=Filter(), database_away=False,
+            id=id, name="one", holder=Holder(id, "one"), filter=Filter(), database_away=False, trusted=True,
             request_stop=lambda reason, code=None: self.stops.append((reason, code)),
         )  # fmt: skip
-        self.recorder = SimpleNamespace(unwritten=0, put=lambda *what: self.done.append(what))
+        self.recorder = SimpleNamespace(pending={}, put=lambda *what: self.done.append(what))
         self.done = []
         self.worker = Worker(host, lambda: self.recorder, 2, 2, **options)
         self.hands = Hands()
@@ -68,6 +73,9 @@ class Harness:
 
     def step(self):
         return self.worker.step(self.stop)
+
+    def end(self, execution):
+        return self.worker._done(execution, Outcome(execution.claim, Kind.SUCCEEDED))
 
     @property
     def given(self):
@@ -103,6 +111,7 @@ def test_each_executor_gets_the_runs_that_are_its_own(harness):
     put(1)
     enqueue(tasks.anote, ["a"])
     harness.step()
+    harness.step()
     assert (harness.given, [one.claim.args for one in loop.given]) == ([["0"]], [["a"]])
 
 
@@ -132,11 +141,11 @@ def test_no_more_than_max_runs_are_begun_and_then_the_host_is_asked_to_stop():
     put(3)
     harness.step()
     assert len(harness.given) == 1 and harness.stops == []
-    harness.worker._done(harness.hands.given.pop(), None)
-    harness.recorder.unwritten = 1
+    harness.end(harness.hands.given.pop())
+    harness.recorder.pending = {1: None}
     harness.step()
     assert harness.stops == []  # not before its outcome is written
-    harness.recorder.unwritten = 0
+    harness.recorder.pending = {}
     harness.step()
     assert harness.stops == [("1 runs done", 0)]
     assert Run.objects.ready().count() == 2
@@ -147,7 +156,7 @@ def test_a_drain_asks_the_host_to_stop_when_nothing_is_ready():
     put(1)
     harness.step()
     assert harness.stops == []
-    harness.worker._done(harness.hands.given.pop(), None)
+    harness.end(harness.hands.given.pop())
     harness.step()
     assert harness.stops == [("nothing left to run", 0)]
 
@@ -238,7 +247,7 @@ def test_at_the_end_what_is_deaf_goes_back_with_its_stack_in_the_log(harness, mo
 
     assert Run.objects.values_list("status", "attempt").get() == ("ready", 0)
     assert "does not stop and is handed back" in caplog.text and "File x, line 1" in caplog.text
-    harness.worker._done(harness.hands.given[0], "late")
+    harness.end(harness.hands.given[0])
     assert harness.done == []  # what it says now is nobody's
 
 
@@ -293,3 +302,139 @@ def test_a_job_is_scheduled_and_executed_by_a_host():
     job = background.models.Job.objects.create(name="each second", task=tasks.note.module_path, schedule="every 1s")
     with run_host() as host:
         host.wait_for(lambda: Run.objects.filter(job=job, status="succeeded", trigger="schedule").exists())
+
+
+# ------------------------------------------------------------------------------------------------------ reading ahead
+
+
+@pytest.fixture
+def lanes(harness):
+    """A worker that has claimed a lane of three runs of a key with one slot."""
+    harness.hands.capacity = 5
+    harness.worker._lookahead["thread"].note(tasks.lonely.module_path, 0.001)
+    for n in range(3):
+        enqueue(tasks.lonely, [n])
+    harness.step()
+    return harness
+
+
+def test_the_runs_of_a_lane_are_given_to_their_executor_one_after_another(lanes):
+    assert lanes.given == [[0]] and Run.objects.running().count() == 3
+    following = lanes.end(lanes.hands.given[0])
+    assert following.claim.args == [1]
+    assert [outcome.frees for _, outcome in lanes.done] == [False]
+    last = lanes.end(following)
+    assert lanes.end(last) is None
+    assert [outcome.frees for _, outcome in lanes.done] == [False, False, True]
+
+
+def test_what_waits_for_a_busy_slot_is_handed_back(lanes, monkeypatch):
+    monkeypatch.setattr(module, "LATE", 0)
+    lanes.hands.given[0].begun_at = 1.0
+    lanes.hands.given.clear()
+
+    lanes.worker._hand_back_late()
+
+    assert list(Run.objects.order_by("enqueued_at").values_list("status", "attempt")) == [
+        ("running", 1),
+        ("ready", 0),
+        ("ready", 0),
+    ]
+    assert len(lanes.worker.active()) == 1
+
+
+def test_at_the_end_what_waits_in_a_lane_goes_back_unburnt(lanes):
+    first = lanes.hands.given[0]
+    lanes.hands.given.clear()  # it has begun
+    lanes.stop.request("shutdown", Deadline(0))
+
+    lanes.worker.last_step(lanes.stop)
+
+    assert set(Run.objects.values_list("status", "attempt")) == {("ready", 0)}
+    assert lanes.worker.abandoned == [first]
+
+
+def test_a_run_that_is_asked_to_end_while_it_waits_is_not_begun(lanes):
+    following = lanes.end(lanes.hands.given[0])
+    lanes.worker.asked(following, "enough")
+
+    outcome = run(following)
+
+    assert outcome.kind is Kind.CANCELLED
+
+
+def test_a_host_that_is_not_sure_to_be_believed_alive_claims_nothing(harness):
+    put(1)
+    harness.worker.host.trusted = False
+    harness.step()
+    assert harness.given == []
+    harness.worker.host.trusted = True
+    harness.step()
+    assert harness.given == [["0"]]
+
+
+def gone(*args, **kwargs):
+    raise OperationalError("gone")
+
+
+def test_a_claim_whose_answer_was_lost_goes_back_although_a_zombie_of_its_run_is_still_busy(harness, monkeypatch):
+    (run,) = put(1)
+    harness.step()
+    release([one.claim for one in harness.hands.given])  # as others do who have declared this host lost
+
+    def lost(*args, **kwargs):
+        claim(*args, **kwargs)
+        raise OperationalError("closed after the commit")
+
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(module, "claim", lost)
+        harness.step()
+    assert status(run) == "running"
+
+    harness.step()
+    assert len(harness.given) == 2  # the zombie, and the run claimed once more
+
+
+def test_what_could_not_be_handed_back_is_handed_back_later(harness, monkeypatch):
+    harness.hands.capacity = 1
+    runs = put(2)
+    harness.step()
+    harness.hands.capacity = 2
+    harness.step()
+    harness.hands.capacity = 0
+    for one in harness.hands.given:
+        one.claimed_at -= 10
+    harness.worker._looked_at = 0.0
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(module, "release", gone)
+        harness.step()
+
+    harness.hands.capacity = 2
+    harness.step()
+
+    assert [status(run) for run in runs] == ["running", "running"]
+    assert sorted(harness.given) == [["0"], ["1"]]  # claimed once more, and begun
+
+
+def test_a_claim_that_is_committed_after_the_host_has_asked_for_it_goes_back_in_time(harness):
+    (run,) = put(1)
+    harness.step()
+    (execution,) = harness.hands.drain()
+    harness.worker._active.clear()  # it never heard of it
+    harness.step()
+    assert harness.given == []
+    harness.worker._compare_at = 0.0
+    harness.step()
+    assert harness.given == [["0"]]
+
+
+def test_a_stop_while_the_database_is_away_tells_the_runs_all_the_same(harness, monkeypatch):
+    put(1)
+    harness.step()
+    (execution,) = harness.hands.drain()
+    harness.worker._in_doubt = True
+    monkeypatch.setattr(module, "held_rows", gone)
+    execution.stop.add_callback(lambda: harness.end(execution))
+    harness.stop.request("shutdown", Deadline.after(5))
+    harness.worker.last_step(harness.stop)
+    assert execution.reason == "shutdown"

@@ -60,7 +60,7 @@ def test_nothing_is_kept_when_someone_else_holds_the_run_by_the_end(task, caplog
     run = Run.objects.get()
     assert (run.status, run.token, run.errors) == ("running", other, [])
     assert Effect.objects.count() == 0
-    assert "held by another host" in caplog.text
+    assert "not held under this claim" in caplog.text
     assert not any(record.levelno >= logging.ERROR for record in caplog.records)
 
 

@@ -280,3 +280,65 @@ def test_a_stop_hands_back_what_no_thread_has_begun_and_what_is_deaf(caplog):
             assert (run.status, run.attempt) == ("ready", 0), run.task
         tasks.gate("e").set()  # its outcome comes too late
     assert get(deaf).status == "ready"
+
+
+# Threads that hear nothing
+
+
+def deaf(until):
+    """A function that swallows whatever is thrown at it until the gate is opened."""
+
+    def hear_nothing():
+        while not tasks.gate(until).is_set():
+            try:
+                while not tasks.gate(until).wait(0.01):
+                    pass
+            except Exception:
+                continue
+        return "after all"
+
+    return hear_nothing
+
+
+def test_a_thread_that_ignores_its_timeout_is_given_up_and_replaced(task, monkeypatch, caplog):
+    monkeypatch.setattr(thread, "GRACE", 0.3)
+    with run_host(CONCURRENCY=1) as host:
+        (run,) = ended(host, task(deaf("ears"), timeout=0.2).enqueue())
+        (other,) = ended(host, tasks.plain.enqueue())  # in the thread that took its place
+        tasks.gate("ears").set()
+        host.wait_for(lambda: "ended after all" in caplog.text)
+        assert host.stop() == 0
+
+    run.refresh_from_db()
+    assert (run.status, run.error_type) == ("failed", "background.exceptions.RunTimedOut")
+    assert "does not hear" in run.error_summary
+    assert run.result is None
+    assert other.status == "succeeded"
+    assert "hear_nothing" in caplog.text  # where it stands
+
+
+def test_a_host_that_stops_while_a_given_up_thread_goes_on_says_so_by_its_exit_code(task, monkeypatch):
+    monkeypatch.setattr(thread, "GRACE", 0.3)
+    with run_host() as host:
+        ended(host, task(deaf("ears"), timeout=0.2).enqueue())
+        assert host.stop() == 5
+        assert "its thread goes on" in " ".join(host.host.problems)
+
+
+def test_an_atomic_run_that_was_given_up_succeeds_with_its_effects_or_fails_without(task, monkeypatch):
+    monkeypatch.setattr(thread, "GRACE", 0.3)
+    hear_nothing = deaf("ears")
+
+    def book_deaf():
+        Effect.objects.create(name="deaf")
+        hear_nothing()
+
+    with run_host() as host:
+        result = task(book_deaf, timeout=0.2, atomic=True).enqueue()
+        host.wait_for(lambda: host.host.worker.thread.deaf)
+        tasks.gate("ears").set()
+        (run,) = ended(host, result)
+        host.wait_for(lambda: not host.host.worker.thread.deaf)
+
+    # On SQLite the deaf one holds the only write lock, so that its success is written before the word of its failure.
+    assert Effect.objects.filter(name="deaf").exists() == (run.status == "succeeded")

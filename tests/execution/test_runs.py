@@ -3,9 +3,12 @@
 import contextvars
 import json
 import logging
+import uuid
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 import background
@@ -70,6 +73,17 @@ def test_progress_that_is_no_number_is_refused(execute):
 
     run = execute(bad, takes_context=True)
     assert (run.status, run.error_type) == ("failed", "builtins.ValueError")
+
+
+def test_a_file_of_a_run_that_others_have_taken_over_is_not_kept(execute):
+    def overtaken(context):
+        Run.objects.update(token=uuid.uuid4())
+        context.attach("late.txt", "too late")
+
+    execute(overtaken, takes_context=True)
+
+    assert not Artifact.objects.exists()
+    assert not list(Path(settings.MEDIA_ROOT).rglob("*late.txt"))
 
 
 def test_an_attached_file_is_kept_with_the_run(execute):

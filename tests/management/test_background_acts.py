@@ -360,3 +360,20 @@ def test_a_terminal_that_cannot_write_a_sign_gets_its_escape():
 
     assert done.returncode == 0, done.stderr
     assert "\\u25b2 No live host" in done.stdout
+
+
+def test_everything_can_be_paused_and_goes_on_again():
+    assert "Everything is paused" in background("pause", "everything", "--reason", "moving")
+    assert Queue.objects.get(name="*").paused_reason == "moving"
+    assert "everything" in background("status")
+    assert as_json("status")["everything_paused"] is True
+
+    assert "Everything goes on" in background("resume", "everything")
+
+    assert not Queue.objects.filter(paused=True).exists()
+
+
+@pytest.mark.parametrize("words", [("everything", "mail"), ("queue",), ("job",)])
+def test_a_pause_says_what_is_to_be_paused_and_no_more(words):
+    with pytest.raises(CommandError, match="by its NAME"):
+        background("pause", *words)

@@ -43,6 +43,21 @@ def test_our_lines_and_the_sites_info_lines_are_written(bare):
     assert second.endswith("● site: hello")
 
 
+def test_djangos_own_lines_about_runs_are_left_out_of_its_console_too(bare):
+    logger, out = logging.getLogger("django.tasks"), io.StringIO()
+    console = logging.StreamHandler(out)
+    logging.getLogger("django").addHandler(console)
+    try:
+        written()
+        logger.info("Task id=1")
+        logger.warning("kept")
+    finally:
+        logging.getLogger("django").removeHandler(console)
+        logger.filters.clear()
+
+    assert out.getvalue() == "kept\n"
+
+
 def test_verbosity_0_writes_warnings_only(bare):
     out = written(verbosity=0)
     logging.getLogger("background.host").info("no")

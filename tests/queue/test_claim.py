@@ -10,11 +10,12 @@ from django.test.utils import CaptureQueriesContext
 from background import catalog
 from background.dialects import dialect
 from background.models import Queue, Run
-from background.queue.claim import Filter, claim
+from background.models.queue import EVERYTHING
+from background.queue.claim import Filter, claim, next_executor
 from background.queue.enqueue import enqueue, enqueue_many
 from background.queue.finish import release
 from background.queue.outcome import Kind
-from background.queue.pause import pause_queue, queue_names, resume_queue
+from background.queue.pause import pause_everything, pause_queue, queue_names, resume_everything, resume_queue
 from tests.app import background as tasks
 from tests.queue.helpers import at_once, end, held_by, holder, host, status, take, take_one
 
@@ -181,12 +182,16 @@ def statements(size):
 
 def test_a_claim_of_fifty_runs_takes_as_many_statements_as_a_claim_of_one():
     put(*"a" * 51)
-    assert statements(1) == statements(50) == 7  # two of them the savepoint
+    assert statements(1) == statements(50) == 6  # two of them the savepoint
 
 
-def test_a_claim_of_nothing_is_one_query(django_assert_num_queries):
+def test_to_look_for_something_to_claim_is_one_query(django_assert_num_queries):
     with django_assert_num_queries(1):
-        assert take(50) == []
+        assert next_executor(Filter()) is None
+    put("a")
+    with django_assert_num_queries(1):
+        assert next_executor(Filter()) == "thread"
+    assert next_executor(Filter(executors=("loop",))) is None
 
 
 # ---------------------------------------------------------------------------------------------------- lost runs
@@ -218,3 +223,31 @@ def test_runs_that_were_lost_before_do_not_keep_others_from_a_host():
 def test_the_filter_says_all_by_default():
     assert Filter() == Filter(None, (), ("thread", "loop", "process"), ())
     assert holder().id != uuid.UUID(int=0)
+
+
+# ------------------------------------------------------------------------------------------------- everything paused
+
+
+def test_with_everything_paused_nothing_is_claimed_whatever_the_queue():
+    put("a")
+    enqueue(tasks.note.using(queue_name="other"), ["b"])
+    pause_everything(reason="the database is moved")
+
+    assert take(9) == []
+    assert next_executor(Filter()) is None
+
+    resume_everything()
+    assert len(take(9)) == 2
+
+
+def test_a_queue_that_is_paused_by_itself_stays_so_when_everything_goes_on():
+    put("a")
+    pause_queue("default")
+    pause_everything()
+    resume_everything()
+    assert take(9) == []
+
+
+def test_the_pause_of_everything_is_no_queue():
+    pause_everything()
+    assert EVERYTHING not in queue_names()

@@ -37,10 +37,11 @@ def worker():
         name="one",
         holder=Holder(id, "one"),
         filter=Filter(),
+        trusted=True,
         request_stop=lambda *why: asked.append(why),
         asked=asked,
     )
-    made = Worker(host, lambda: SimpleNamespace(unwritten=0), 9, 9, drain=True)
+    made = Worker(host, lambda: SimpleNamespace(pending={}), 9, 9, drain=True)
     for one in made.executors:
         one.close()
     made.executors = (Recording(),)

@@ -323,3 +323,13 @@ def test_a_run_whose_job_was_deleted_is_finished_all_the_same():
     assert end(claimed) == []
     run.refresh_from_db()
     assert (run.status, run.job_name) == ("succeeded", "app.plain")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_outcomes_of_one_run_that_whose_token_fits_is_written(order):
+    run, old = take_one(tasks.note, "x")
+    release([old])
+    (new,) = take()
+    outcomes = [Outcome(old, Kind.FAILED, error=error()), Outcome(new, Kind.SUCCEEDED, result="new")][::order]
+    assert finish(outcomes) == [one for one in outcomes if one.claim is old]
+    assert status(run) == "succeeded"

@@ -1,6 +1,7 @@
 """What happens to the runs of hosts that are gone."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -11,7 +12,7 @@ from background.models import Host, Job, Lease, Run, Service
 from background.queue.cancel import cancel
 from background.queue.enqueue import enqueue
 from background.queue.outcome import Kind
-from background.queue.rescue import declare_lost, fail_unknown, rescue
+from background.queue.rescue import declare_lost, fail_unknown, forget_services, rescue
 from background.signals import run_finished
 from tests.app import background as tasks
 from tests.queue.helpers import end, held_by, holder, host, take, take_one
@@ -111,21 +112,48 @@ def test_a_host_that_speaks_between_the_look_and_the_verdict_is_not_lost(monkeyp
     assert row.state == "running"
 
 
-def test_the_services_and_leases_of_a_lost_host_are_given_up():
+def test_the_services_of_a_lost_host_are_given_up():
     row = host(silent=60)
     Service.objects.create(host=row, name="a", state="running")
     Service.objects.create(host=row, name="b", state="failed", error="why")
-    Lease.objects.create(name="single", holder=row.id, expires_at=dialect().now())
-    Lease.objects.create(name="other", holder=uuid.uuid4(), expires_at=dialect().now())
 
     declare_lost()
 
     services = dict(Service.objects.values_list("name", "state"))
     assert services == {"a": "stopped", "b": "failed"}
-    assert Lease.objects.get(name="single").holder is None and Lease.objects.get(name="other").holder is not None
+
+
+def test_the_leases_of_a_lost_host_run_out_by_themselves_but_those_of_an_ended_one_are_free():
+    row, other = host(silent=60), uuid.uuid4()
+    ends = dialect().now() + timedelta(seconds=10)  # taken a moment ago: the host stands still, but may go on
+    Lease.objects.create(name="single", holder=row.id, expires_at=ends)
+    Lease.objects.create(name="other", holder=other, expires_at=ends)
+
+    declare_lost()
+    assert set(Lease.objects.values_list("name", "holder")) == {("single", row.id), ("other", other)}
+
+    forget_services(row, "process died")
+    assert set(Lease.objects.values_list("name", "holder")) == {("single", None), ("other", other)}
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_a_cancel_that_comes_between_the_reading_of_a_lost_run_and_its_rescue_is_heard(monkeypatch):
+    one = host()
+    run, _ = take_one(tasks.note, "x", who=held_by(one))
+    lose(one)
+    from background.queue import rescue as module
+
+    def late(run, now, original=module._rescue):
+        assert cancel(Run.objects.get(id=run.id), reason="enough")
+        return original(run, now)
+
+    monkeypatch.setattr(module, "_rescue", late)
+
+    assert rescue() == 1
+    run.refresh_from_db()
+    assert (run.status, run.end_reason) == ("cancelled", "enough")
 
 
 def test_the_runs_of_a_lost_host_are_ready_again_counted_apart_from_attempts(heard):

@@ -1,18 +1,18 @@
 """Each change of a run's state goes through one table and one guarded update."""
 
 import uuid
-from datetime import timedelta
 from itertools import product
 
 import pytest
 from django.utils import timezone
 
-from background.models import Run
+from background.exceptions import InvalidTransition
+from background.models import Host, Run
 from background.queue.enqueue import enqueue
 from background.queue.finish import finish, finish_within, release, write_progress
 from background.queue.outcome import Kind, Outcome
 from background.queue.rescue import rescue
-from background.queue.transitions import NEXT, make_ready, move, place_of
+from background.queue.transitions import NEXT, move, move_each
 from tests.app import background as tasks
 from tests.queue.helpers import START, held_by, host, status, take, take_one
 
@@ -75,18 +75,39 @@ def test_leaving_ready_empties_the_position_and_ending_empties_token_and_unique_
 
 
 def test_several_runs_become_ready_each_at_its_own_place():
-    runs = [row(status=Status.SCHEDULED) for _ in range(3)]
+    runs = [row(status=Status.SCHEDULED, place=10 + n) for n in range(3)]
 
-    assert make_ready([(run.id, 10 + n) for n, run in enumerate(runs)], of=Status.SCHEDULED) == 3
+    assert move([run.id for run in runs], Status.READY, of=[Status.SCHEDULED]) == 3
     assert list(Run.objects.order_by("position").values_list("id", "position")) == [
         (run.id, 10 + n) for n, run in enumerate(runs)
     ]
 
 
-def test_the_place_of_a_run_that_was_due_later_is_its_due_time():
-    later = START + timedelta(hours=1)
-    assert place_of(START, None, 0) == place_of(later, START, 0) - 3_600_000_000
-    assert place_of(START, later, 0) == place_of(later, None, 0)
+def test_a_group_moves_each_row_with_values_of_its_own_where_its_token_fits():
+    good, other, done = (row(status=Status.RUNNING, token=uuid.uuid4(), unique_key=str(n)) for n in range(3))
+    Run.objects.filter(id=done.id).update(status=Status.CANCELLED)
+    results = [{"n": 1, "text": "'\"%s\\"}, [None], 3]
+    tokens = [good.token, uuid.uuid4(), done.token]
+    rows = [(run.id, token, result) for run, token, result in zip((good, other, done), tokens, results, strict=True)]
+
+    move_each(rows, Status.SUCCEEDED, ("result",), end_reason="")
+
+    good.refresh_from_db()
+    assert (good.status, good.result, good.token, good.unique_key) == ("succeeded", results[0], None, None)
+    assert (status(other), status(done)) == ("running", "cancelled")
+
+
+def test_a_group_stores_times_and_nothing_as_they_are():
+    runs = [row(status=Status.RUNNING, token=uuid.uuid4()) for _ in range(2)]
+
+    move_each([(one.id, one.token, None, START) for one in runs], Status.SUCCEEDED, ("result", "finished_at"))
+
+    assert list(Run.objects.filter(result__isnull=True).values_list("finished_at", flat=True)) == [START, START]
+
+
+def test_a_group_only_ends_runs():
+    with pytest.raises(InvalidTransition):
+        move_each([(uuid.uuid4(), uuid.uuid4())], Status.READY, ())
 
 
 def taken_over():
@@ -136,13 +157,14 @@ def test_write_progress_refuses_an_old_token():
 
 
 def test_rescue_leaves_a_run_alone_that_was_claimed_anew_meanwhile(monkeypatch):
-    old = host("old", state="lost")
+    old = host("old")
     run, _ = take_one(tasks.note, who=held_by(old))
+    Host.objects.filter(id=old.id).update(state="lost")
     from background.queue import rescue as module
 
     def late(run, now, original=module._rescue):
         # between reading the run and the guarded update, the zombie hands it back and another host claims it
-        move([run.id], Status.READY, position=1)
+        move([run.id], Status.READY)
         take(1, held_by(host("new")))
         return original(run, now)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from background.exceptions import BackgroundError, InvalidSchedule
-from background.timing import cron, parse
+from background.timing import cron, parse, zones
 from background.timing.grammar import ALIASES
 
 CANONICAL = {
@@ -117,20 +117,22 @@ REFUSED = [
     ("@never", "@hourly"),
     ("@daily @daily", "five fields"),
     ("@", "none of"),
-    ("* * * * *\n", "Character 10"),
+    ("* * * * *\n", "“day of week”, character 10"),
     ("* * *\n* *", "one line"),
     ("* * * * *\r", "one line"),
-    ("*\N{NO-BREAK SPACE}* * * *", "Character 2"),
-    ("\N{ARABIC-INDIC DIGIT THREE} * * * *", "Character 1"),
-    ("\N{SUPERSCRIPT TWO} * * * *", "Character 1"),
-    ("* * * * *\x00", "Character 10"),
-    ("0 0 30 2 *", "does not come within 50 years"),
-    ("0 0 31 2,4,6,9,11 */2", "does not come within 50 years"),
+    ("*\N{NO-BREAK SPACE}* * * *", "“minute”, character 2"),
+    ("\N{ARABIC-INDIC DIGIT THREE} * * * *", "“minute”, character 1"),
+    ("\N{SUPERSCRIPT TWO} * * * *", "“minute”, character 1"),
+    ("* * * * *\x00", "“day of week”, character 10"),
+    ("0 0 30 2 *", "“day of month”, character 5: “30” in month “2” is a date that does not come within 50 years"),
+    (" 0  0 31 feb,4-apr,6,9,11 */2", "“day of month”, character 7: “31” in month “feb,4-apr,6,9,11”"),
     ("0 0 31 9 *", "does not come within 50 years"),
-    ("x" * 256, "at most 255"),
-    ("1," * 20_000 + "1 * * * *", "at most 255"),
-    ("* " * 20_000, "at most 255"),
-    ("*/" * 20_000, "at most 255"),
+    ("x" * 256, "“minute”, character 256: a schedule has at most 255"),
+    ("1," * 20_000 + "1 * * * *", "“minute”, character 256: a schedule has at most 255 characters; this one has 40009"),
+    ("0 0 " + "1," * 20_000 + "1 * *", "“day of month”, character 256"),
+    ("* " * 20_000, "Character 256"),
+    ("*/" * 20_000, "character 256"),
+    ("@" * 40_000, "Character 256"),
     (None, "not NoneType"),
     (5, "not int"),
     (b"* * * * *", "not bytes"),
@@ -142,7 +144,7 @@ def test_a_wrong_text_is_refused_at_once_with_field_and_position(text: str, said
     began = time.perf_counter()
     with pytest.raises(InvalidSchedule) as caught:
         cron(text)
-    assert time.perf_counter() - began < 0.05
+    assert time.perf_counter() - began < 1, "7 ms were measured for the slowest, with everything cold"
     assert said in str(caught.value)
     assert len(str(caught.value)) < 400
     assert isinstance(caught.value, (BackgroundError, ValueError))
@@ -159,34 +161,42 @@ def test_the_longest_text_is_evaluated_quickly() -> None:
     text = ",".join(["*/59", *(f"{n}-59/{n + 1}" for n in range(10, 40))])[:246].rpartition(",")[0] + " * * * *"
     began = time.perf_counter()
     assert cron(text, "UTC").next(datetime(2024, 1, 1, tzinfo=UTC))
-    assert time.perf_counter() - began < 0.05
+    assert time.perf_counter() - began < 1
 
 
+# name, and the position from which on it is like no zone
 BAD_ZONES = [
-    "Mars/Olympus",
-    "localtime",
-    "Factory",
-    "posixrules",
-    "right/UTC",
-    "",
-    " UTC",
-    "../../etc/passwd",
-    "/etc",
-    "Europe",
-    "\x00",
-    "A" * 40_000,
-    5,
+    ("Mars/Olympus", 2),
+    ("Europe/Pariss", 13),
+    ("Europe/", 8),
+    ("localtime", 1),
+    ("Factory", 1),
+    ("posixrules", 1),
+    ("right/UTC", 1),
+    ("", 1),
+    (" UTC", 1),
+    ("../../etc/passwd", 1),
+    ("Europe", 7),
+    ("\x00", 1),
+    ("A" * 40_000, 2),
+    (5, 1),
 ]
 
 
-@pytest.mark.parametrize("zone", BAD_ZONES, ids=lambda zone: repr(zone)[:20])
-def test_an_unknown_zone_is_refused(zone: str) -> None:
+@pytest.mark.parametrize(("zone", "position"), BAD_ZONES, ids=[repr(zone)[:20] for zone, _position in BAD_ZONES])
+def test_an_unknown_zone_is_refused_with_the_position(zone: str, position: int) -> None:
     for make in (cron, parse):
-        with pytest.raises(InvalidSchedule, match="timezone") as caught:
+        with pytest.raises(InvalidSchedule, match=f"timezone, character {position}: ") as caught:
             make("* * * * *", zone)
         assert len(str(caught.value)) < 200
     with pytest.raises(InvalidSchedule, match="timezone"):
         parse("every 5m", zone)
+
+
+def test_a_machine_without_zones_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zones, "zone_names", frozenset)
+    with pytest.raises(InvalidSchedule, match="pip install tzdata"):
+        cron("* * * * *", "Europe/Paris")
 
 
 def test_a_zone_in_the_wrong_case_is_corrected() -> None:

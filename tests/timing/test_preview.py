@@ -24,16 +24,45 @@ def test_a_schedule_keeps_its_own_zone_in_the_preview() -> None:
     assert upcoming(cron("0 3 * * *", "Asia/Tokyo"), START, 1, "Europe/Paris")[0].local.tzinfo == ZoneInfo("Asia/Tokyo")
 
 
+def notes(text: str, zone: str, after: str, n: int) -> list[tuple[str, str]]:
+    found = upcoming(cron(text, zone), datetime.fromisoformat(after), n)
+    return [(f"{one.local:%d %H:%M%z}"[:-2], one.note) for one in found]
+
+
 def test_a_skipped_time_is_marked() -> None:
-    first, second = upcoming(cron("30 2 * * *", "America/New_York"), START, 2)
-    assert f"{first.local:%d %H:%M}" == "10 03:00" and "skips" in first.note
-    assert f"{second.local:%d %H:%M}" == "11 02:30" and second.note == ""
+    assert notes("30 2 * * *", "America/New_York", "2024-03-09T12:00Z", 2) == [
+        ("10 03:00-04", "The clock skips 2024-03-10 02:00 – 03:00: runs right after, once for all that was due."),
+        ("11 02:30-04", ""),
+    ]
+
+
+def test_a_time_at_the_end_of_the_gap_is_marked_where_it_stands_for_a_skipped_one() -> None:
+    marked = [bool(note) for _at, note in notes("0,30 2-3 * * *", "America/New_York", "2024-03-09T12:00Z", 3)]
+    assert marked == [True, False, False]
+
+
+def test_what_a_wildcard_loses_in_a_gap_is_marked_at_its_next_time() -> None:
+    assert notes("30 */2 * * *", "America/New_York", "2024-03-10T05:00Z", 3) == [
+        ("10 00:30-05", ""),
+        ("10 04:30-04", "The clock skips 2024-03-10 02:00 – 03:00 before this: what was due does not run."),
+        ("10 06:30-04", ""),
+    ]
+
+
+def test_a_skipped_day_is_marked_with_its_dates() -> None:
+    skipped = "The clock skips 2011-12-30 00:00:00 – 2011-12-31 00:00:00 before this: what was due does not run."
+    assert notes("0 0 * * *", "Pacific/Apia", "2011-12-29T12:00Z", 2) == [("31 00:00+14", skipped), ("01 00:00+14", "")]
 
 
 def test_a_repeated_time_is_marked_in_both_passes() -> None:
-    found = upcoming(cron("*/30 1 * * *", "America/New_York"), datetime(2024, 11, 3, 4, tzinfo=UTC), 5)
-    assert ["first" in one.note for one in found] == [True, True, False, False, False]
-    assert ["second" in one.note for one in found] == [False, False, True, True, False]
+    found = notes("*/30 1 * * *", "America/New_York", "2024-11-03T04:00Z", 5)
+    assert ["this is the first" in note for _at, note in found] == [True, True, False, False, False]
+    assert ["this is the second" in note for _at, note in found] == [False, False, True, True, False]
+
+
+def test_a_fixed_time_that_is_shown_twice_is_marked_as_coming_once() -> None:
+    found = notes("30 1 * * *", "America/New_York", "2024-11-03T04:00Z", 2)
+    assert ["the first time only" in note for _at, note in found] == [True, False]
 
 
 def test_an_interval_in_a_repeated_hour_is_marked() -> None:
@@ -85,4 +114,6 @@ def test_a_cron_text_has_words_with_the_extra(monkeypatch: pytest.MonkeyPatch) -
     assert describe(cron("0 9 * * *")) == "in words"
     assert asked == [("0 9 * * *", "de_DE")]
     assert describe(cron("5 9 * * *")) == "5 9 * * *"
-    assert describe(cron("0 9 */2 * 1")) == "0 9 */2 * 1", "it would say “or” where cron(8) means “and”"
+    asked.clear()
+    for text in ("0 9 */2 * 1", "0 9 1,L * *", "0 9 * * 5#2,1#1", "*/90 * * * *"):
+        assert describe(cron(text)) == text and not asked, "the words would be wrong"

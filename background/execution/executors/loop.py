@@ -6,17 +6,17 @@ import asyncio
 import logging
 import threading
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Callable
+from collections import deque
+from contextlib import suppress
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
+from background.execution.executors.inbox import Done
 from background.execution.runner import Execution, arun, failed
 from background.queue.outcome import Outcome
 from background.scope import arefresh_connections, close_connections, fresh_context
 
 logger = logging.getLogger("background.execution")
-
-Done = Callable[[Execution, Outcome], None]
 
 # Seconds after which a slot without work looks after its connections.
 IDLE = 10.0
@@ -33,6 +33,7 @@ class LoopExecutor:
         self._pending = 0
         self._lock = threading.Lock()
         self._loop: AbstractEventLoop | None = None
+        self._waiting: deque[Execution] = deque()  # for a slot
         self._idle: list[asyncio.Queue[Execution | None]] = []
         self._slots = 0
         self._tasks: dict[Execution, Task[Outcome] | None] = {}
@@ -64,6 +65,9 @@ class LoopExecutor:
 
     def _hand_out(self, execution: Execution) -> None:
         if not self._idle:
+            if self._slots >= self.capacity:
+                self._waiting.append(execution)
+                return
             assert self._loop is not None
             inbox: asyncio.Queue[Execution | None] = asyncio.Queue()
             self._idle.append(inbox)
@@ -82,12 +86,19 @@ class LoopExecutor:
                     continue
                 if execution is None:
                     return await self._close_slot()
-                outcome = await self._call(execution)
+                while execution is not None:
+                    outcome = await self._call(execution)
+                    with self._lock:
+                        self._pending -= 1
+                    self._tasks.pop(execution, None)
+                    execution = self._done(execution, outcome)
+                    if execution is not None:
+                        with self._lock:
+                            self._pending += 1
+                        self._tasks[execution] = None
+                    elif self._waiting:
+                        execution = self._waiting.popleft()
                 self._idle.append(inbox)
-                with self._lock:
-                    self._pending -= 1
-                self._tasks.pop(execution, None)
-                self._done(execution, outcome)
 
     async def _call(self, execution: Execution) -> Outcome:
         context = fresh_context()
@@ -123,9 +134,19 @@ class LoopExecutor:
         if task is not None:
             task.cancel()
 
+    cut = cancel  # at the end of the host's time the same is all there is
+
     def drain(self) -> list[Execution]:
-        """Take back what no slot has begun: nothing, a slot begins at once."""
-        return []
+        """Take back what no slot has begun."""
+        taken = []
+        while self._waiting:
+            with suppress(IndexError):  # a slot was faster
+                taken.append(self._waiting.popleft())
+        with self._lock:
+            self._pending -= len(taken)
+        for one in taken:
+            self._tasks.pop(one, None)
+        return taken
 
     def stack_of(self, execution: Execution) -> str:
         """Return where the coroutine stands, for the log."""

@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import queue
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 
 from django.db import connections
 
 from background import registry
 from background.compat import Task
 from background.exceptions import RunCancelled, RunTimedOut
+from background.execution.executors.inbox import Done, Inbox
 from background.execution.runner import Execution, failed, run, timed_out
 from background.queue.outcome import Outcome
 from background.scope import close_connections, closing_on_error, refresh_connections
 
 logger = logging.getLogger("background.execution")
 
-Done = Callable[[Execution, Outcome], None]
-
 # Seconds after which a thread without work looks after its connections.
 IDLE = 10.0
 # Seconds of deafness after a cancel before RunCancelled is raised in the thread.
 PATIENCE = 5.0
+# Seconds of deafness after that, or after a timeout was raised, before the thread is given up and another takes its place.
+GRACE = 5.0
 
 
 class Slot:
     """One thread and what it executes."""
 
-    __slots__ = ("execution", "interrupted", "is_open", "lock", "started", "thread")
+    __slots__ = ("execution", "given_up", "interrupted", "interrupted_at", "is_open", "lock", "started", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.execution: Execution | None = None
         self.started = 0.0
         self.interrupted = False
+        self.interrupted_at = 0.0
+        self.given_up = False  # another thread has taken its place
         self.is_open = False
         self.thread: threading.Thread | None = None
 
@@ -64,29 +65,28 @@ class ThreadExecutor:
 
     def __init__(self, capacity: int, done: Done) -> None:
         self.capacity = capacity
-        self._done = done
-        self._inbox: queue.SimpleQueue[Execution | None] = queue.SimpleQueue()
+        self._inbox = Inbox(capacity, done)
         self._slots: list[Slot] = []
-        self._pending = 0
-        self._lock = threading.Lock()
+        self._started = 0
+        self.deaf: list[Slot] = []  # threads that were given up and still execute
 
     @property
     def free(self) -> int:
-        return self.capacity - self._pending
+        return self._inbox.free
 
     def submit(self, execution: Execution) -> None:
         """Have it executed by the next free thread. Does not block."""
-        with self._lock:
-            self._pending += 1
-            if self._pending > len(self._slots):
-                self._add_thread()
-        self._inbox.put(execution)
+        self._inbox.put(execution, self._open_slots)
+
+    def _open_slots(self, needed: int) -> None:
+        if needed > len(self._slots):
+            self._add_thread()
 
     def _add_thread(self) -> None:
         slot = Slot()
-        slot.thread = threading.Thread(
-            target=self._work, args=(slot,), name=f"background-run-{len(self._slots) + 1}", daemon=True
-        )
+        self._started += 1
+        name = f"background-run-{self._started}"
+        slot.thread = threading.Thread(target=self._work, args=(slot,), name=name, daemon=True)
         self._slots.append(slot)
         slot.thread.start()
 
@@ -96,20 +96,18 @@ class ThreadExecutor:
 
     def _work(self, slot: Slot) -> None:
         try:
-            while True:
-                try:
-                    execution = self._inbox.get(timeout=IDLE)
-                except queue.Empty:
-                    refresh_connections(idle=IDLE)
-                    continue
-                if execution is None:
-                    return
-                outcome = self._call(slot, execution)
-                with self._lock:
-                    self._pending -= 1
-                self._done(execution, outcome)
+            self._inbox.serve(lambda one: self._execute(slot, one), IDLE, lambda: refresh_connections(idle=IDLE))
         finally:
             close_connections()
+
+    def _execute(self, slot: Slot, execution: Execution) -> Outcome | None:
+        """Return what happened; None where its end was told already, and the slot's place is taken."""
+        outcome = self._call(slot, execution)
+        if not slot.given_up:
+            return outcome
+        self.deaf.remove(slot)
+        logger.warning("run %s of %s ended after all", execution.claim.id, execution.claim.task)
+        return None
 
     def _call(self, slot: Slot, execution: Execution) -> Outcome:
         outcome: Outcome | None = None
@@ -117,7 +115,7 @@ class ThreadExecutor:
         while True:  # an interrupt may arrive at any instruction until `_leave` has shut the door
             try:
                 if error is not None:
-                    outcome = outcome or execution.stored or failed(execution, _task_of(execution), error)
+                    outcome = outcome or execution.stored or failed(execution, task_of(execution), error)
                 else:
                     self._enter(slot, execution)
                     outcome = run(execution)
@@ -131,6 +129,7 @@ class ThreadExecutor:
 
     def _enter(self, slot: Slot, execution: Execution) -> None:
         slot.interrupted = slot.is_open = False
+        slot.interrupted_at = 0.0
         execution.door = slot
         slot.execution = execution
 
@@ -142,19 +141,21 @@ class ThreadExecutor:
         """Interrupt what is over its time or deaf to a cancel; returns the seconds until the next such moment, if any."""
         nearest: float | None = None
         now = time.monotonic()
-        for slot in self._slots:
+        for slot in list(self._slots):
             execution = slot.execution
-            if execution is None or slot.interrupted or not slot.is_open:
+            if execution is None or not slot.is_open:
                 continue
             left = self._left(slot, execution, now)
             if left is not None and left <= 0:
-                if not self._interrupt(slot, execution):
-                    nearest = 0.001  # soon again
-            elif left is not None:
+                act = self._give_up if slot.interrupted else self._interrupt
+                left = None if act(slot, execution) else 0.001  # soon again
+            if left is not None:
                 nearest = left if nearest is None else min(nearest, left)
         return nearest
 
     def _left(self, slot: Slot, execution: Execution, now: float) -> float | None:
+        if slot.interrupted:
+            return slot.interrupted_at + GRACE - now
         limits = []
         if execution.claim.timeout:
             limits.append(slot.started + execution.claim.timeout - now)
@@ -175,31 +176,47 @@ class ThreadExecutor:
                 return True
             if _is_logging(slot.thread.ident):
                 return False
-            slot.interrupted = True
+            slot.interrupted, slot.interrupted_at = True, time.monotonic()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(slot.thread.ident), ctypes.py_object(error))
         logger.warning("run %s of %s interrupted: %s", execution.claim.id, execution.claim.task, execution.reason)
+        return True
+
+    def _give_up(self, slot: Slot, execution: Execution) -> bool:
+        """End the run whose function hears nothing; its thread, which cannot be killed, is replaced. Always True."""
+        with slot.lock:
+            if slot.execution is not execution or not slot.is_open:
+                return True
+            slot.given_up = True
+            self.deaf.append(slot)
+        stack = self.stack_of(execution)
+        logger.error(
+            "run %s of %s does not hear that it shall end (%s): it is ended without its thread, which goes on at:\n%s",
+            execution.claim.id,
+            execution.claim.task,
+            execution.reason,
+            stack,
+        )
+        self._slots.remove(slot)
+        self._add_thread()
+        late = execution.reason == "timeout"
+        error = RunTimedOut(f"{timed_out(execution.claim)} Its thread does not hear.") if late else RunCancelled()
+        if (following := self._inbox.done(execution, failed(execution, task_of(execution), error))) is not None:
+            self._inbox.go_on(following)
         return True
 
     def cancel(self, execution: Execution) -> None:
         """Nothing beyond the stop token: `enforce` follows up."""
 
+    def cut(self, execution: Execution) -> None:
+        """Nothing: a thread cannot be killed."""
+
     def drain(self) -> list[Execution]:
         """Take back what no thread has begun."""
-        taken = []
-        while True:
-            try:
-                execution = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if execution is not None:
-                taken.append(execution)
-        with self._lock:
-            self._pending -= len(taken)
-        return taken
+        return self._inbox.take_back()
 
     def stack_of(self, execution: Execution) -> str:
         """Return where the thread of this execution stands, for the log."""
-        for slot in self._slots:
+        for slot in (*self._slots, *self.deaf):
             if slot.execution is execution and slot.thread is not None and slot.thread.ident is not None:
                 frame = sys._current_frames().get(slot.thread.ident)
                 return "".join(traceback.format_stack(frame)) if frame else ""
@@ -207,11 +224,10 @@ class ThreadExecutor:
 
     def close(self) -> None:
         """Let the threads end when they are free. Does not block."""
-        for _ in self._slots:
-            self._inbox.put(None)
+        self._inbox.close(len(self._slots))
 
 
-def _task_of(execution: Execution) -> Task | None:
+def task_of(execution: Execution) -> Task | None:
     return registry.tasks().get(execution.claim.task)
 
 

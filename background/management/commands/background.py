@@ -84,6 +84,8 @@ class Command(BaseCommand):
         self.say(_("hosts    %(hosts)s") % {"hosts": ", ".join(facts["hosts"]) or _("none")})
         self.say(_("runs     %(runs)s") % {"runs": runs})
         self.say(_("jobs     %(jobs)d") % {"jobs": facts["jobs"]})
+        if facts["everything_paused"]:
+            self.say(_("paused   everything: no run starts until `background resume everything`"))
         if facts["paused_queues"]:
             self.say(_("paused   %(names)s") % {"names": ", ".join(facts["paused_queues"])})
         self._say_attention(facts["attention"])
@@ -164,13 +166,18 @@ class Command(BaseCommand):
         text = _("Run %(id)s is cancelled.") if run.is_finished else _("Run %(id)s was asked to end.")
         self.say(text % {"id": run.id})
 
+    def _set_pause(self, options: dict[str, Any], paused: bool) -> None:
+        if bool(options["name"]) == (options["kind"] == "everything"):
+            raise CommandError(_("A job or a queue is paused by its NAME, everything without one."))
+        acting.set_pause(options["kind"], options["name"], paused, options["reason"])
+
     def do_pause(self, options: dict[str, Any]) -> None:
-        acting.set_pause(options["kind"], options["name"], True, options["reason"])
-        self.say(_("%(name)s is paused.") % {"name": options["name"]})
+        self._set_pause(options, True)
+        self.say(_("%(name)s is paused.") % {"name": options["name"] or _("Everything")})
 
     def do_resume(self, options: dict[str, Any]) -> None:
-        acting.set_pause(options["kind"], options["name"], False, "")
-        self.say(_("%(name)s goes on.") % {"name": options["name"]})
+        self._set_pause(options, False)
+        self.say(_("%(name)s goes on.") % {"name": options["name"] or _("Everything")})
 
     def do_next(self, options: dict[str, Any]) -> None:
         job, schedule, times = acting.next_times(options["name"], options["count"])

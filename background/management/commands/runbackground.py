@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import uuid
@@ -20,10 +19,12 @@ from background.compat import task_backends
 from background.conf import get_settings
 from background.exceptions import BackgroundError, QueueNotFound, ServiceNotFound
 from background.host import Host, Options
-from background.host.processes import WorkerProcesses, watch_parent
+from background.host.processes import ORPHANED, WorkerProcesses, time_of_child, watch_parent
 from background.host.reload import Reloader, supervise
+from background.host.retirement import Retirement
 from background.host.signals import handling
 from background.management.first_user import make_first_user
+from background.management.flags import add_flags, check_share, child_arguments, share_of, supervises
 from background.management.terminal import banner, configure_logging
 from background.queue.pause import queue_names
 from background.scope import database_alias
@@ -41,37 +42,12 @@ class Command(BaseCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._host: Host | None = None
+        self._processes: WorkerProcesses | None = None
         self._asked = ""  # why to stop, when asked before there is a host
+        self._time_to_stop: float | None = None
 
     def add_arguments(self, parser: CommandParser) -> None:
-        # Else argparse itself ends the process, with exit code 2 and the whole usage.
-        parser.called_from_command_line = False
-        parser.add_argument("--queues", type=names, help=_("Only these queues, separated by commas."))
-        parser.add_argument("--exclude-queues", type=names, default=(), help=_("Not these queues."))
-        parser.add_argument("--services", type=names, help=_("Only these services."))
-        parser.add_argument("--no-services", action="store_true", help=_("No services."))
-        parser.add_argument("--no-scheduler", action="store_true", help=_("Do not look after schedules."))
-        parser.add_argument("--no-worker", action="store_true", help=_("Do not execute runs."))
-        parser.add_argument("--concurrency", type=positive, help=_("Runs at once in threads, per process."))
-        parser.add_argument(
-            "--processes", type=positive, help=_("Worker processes; above 1 this process supervises them.")
-        )
-        parser.add_argument("--drain", action="store_true", help=_("Execute what is ready until nothing is, then end."))
-        parser.add_argument("--max-runs", type=positive, help=_("End after so many runs."))
-        parser.add_argument("--migrate", action="store_true", help=_("Apply migrations first."))
-        parser.add_argument(
-            "--serve", type=address, metavar="HOST:PORT", help=_("Serve the site, too (needs uvicorn).")
-        )
-        parser.add_argument("--health", type=address, metavar="HOST:PORT", help=_("Answer /livez and /readyz there."))
-        parser.add_argument(
-            "--reload",
-            action=argparse.BooleanOptionalAction,
-            default=None,
-            help=_("Restart on code changes (default under DEBUG)."),
-        )
-        parser.add_argument("--name", default="", help=_("Name of this host."))
-        parser.add_argument("--reloaded", action="store_true", help=argparse.SUPPRESS)
-        parser.add_argument("--child-of", default="", help=argparse.SUPPRESS)
+        add_flags(parser)
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Tell one sentence about a wrong flag, and end with exit code 1."""
@@ -87,7 +63,11 @@ class Command(BaseCommand):
         processes = options["processes"] or get_settings().processes
         if self._reloads(options):
             sys.exit(supervise(arguments_without_name()))
-        with handling(self._stop, supervised=bool(options["child_of"] or options["reloaded"])):
+        if options["child_of"]:
+            watch_parent(int(options["child_of"].partition(":")[0]), self._orphaned)
+        elif options["reloaded"]:
+            watch_parent(os.getppid(), self._orphaned)
+        with handling(self._stop, supervised=bool(options["child_of"] or options["reloaded"]), last=self._at_once):
             code = self._run(options, processes)
         leave(code, self._host)
 
@@ -97,9 +77,23 @@ class Command(BaseCommand):
         if self._host is not None:
             self._host.request_stop(reason)
 
+    def _orphaned(self, reason: str) -> None:
+        """The parent is gone: hand back what is there, and quickly."""
+        self._time_to_stop = ORPHANED
+        if self._host is not None:
+            self._host.time_to_stop = ORPHANED
+        self._stop(reason)
+
+    def _at_once(self) -> None:
+        """A second signal: the worker processes end with this one."""
+        if self._processes is not None:
+            self._processes.kill()
+
     def _run(self, options: dict[str, Any], processes: int) -> int:
         try:
-            check_queues(options)
+            if not options["child_of"]:  # its parent has asked; a name that is only a run's may be gone by now
+                check_queues(options)
+            check_share(options, processes)
             services = chosen_services(options)
             if options["serve"] and not options["drain"]:
                 services.append(web_server(*options["serve"]))
@@ -107,12 +101,12 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         ready_database(self, options)
         self._host = host = Host(services, self._options(options, processes))
+        if options["child_of"]:
+            host.time_to_stop = time_of_child()
+        if self._time_to_stop is not None:
+            host.time_to_stop = self._time_to_stop
         if self._asked:
             host.request_stop(self._asked)
-        if options["child_of"]:
-            watch_parent(int(options["child_of"].partition(":")[0]), host.request_stop)
-        elif options["reloaded"]:
-            watch_parent(os.getppid(), host.request_stop)
         if not options["child_of"]:
             self._greet(host, options, processes)
         return host.run()
@@ -123,21 +117,17 @@ class Command(BaseCommand):
         return bool(options["reload"] if options["reload"] is not None else settings.DEBUG)
 
     def _options(self, options: dict[str, Any], processes: int) -> Options:
-        parent = options["child_of"].partition(":")[2]
-        many = (
-            processes > 1
-            and not options["no_worker"]
-            and not parent
-            and not options["drain"]
-            and not options["max_runs"]
-        )
+        _pid, parent, report_to = options["child_of"].split(":") if options["child_of"] else ("", "", "")
+        many, share = supervises(options, processes), share_of(options)
         extra: list[Any] = []
+        if parent and share:
+            extra.append(lambda host: Retirement(host, share, int(report_to)))
         if options["reloaded"]:
             extra.append(Reloader)
         if options["health"]:
             extra.append(lambda host: Health(host, options["health"]))
         if many:
-            extra.append(lambda host: WorkerProcesses(host, processes, child_arguments(options)))
+            extra.append(lambda host: self._make_processes(host, options, processes))
         return Options(
             name=options["name"],
             queues=options["queues"],
@@ -146,10 +136,14 @@ class Command(BaseCommand):
             schedules=not options["no_scheduler"] and not options["drain"] and not parent,
             concurrency=options["concurrency"],
             drain=options["drain"],
-            max_runs=options["max_runs"],
+            max_runs=share.runs if parent else options["max_runs"],
             parent=uuid.UUID(parent) if parent else None,
             extra=tuple(extra),
         )
+
+    def _make_processes(self, host: Host, options: dict[str, Any], processes: int) -> WorkerProcesses:
+        self._processes = WorkerProcesses(host, processes, child_arguments(options), share_of(options))
+        return self._processes
 
     def _greet(self, host: Host, options: dict[str, Any], processes: int) -> None:
         database = connections[database_alias()].settings_dict
@@ -159,8 +153,10 @@ class Command(BaseCommand):
             (_("queues"), ", ".join(options["queues"]) if options["queues"] else _("all")),
             (_("services"), ", ".join(one.name for one in host.users) or _("none")),
         ]
-        if processes > 1:
+        if supervises(options, processes):
             lines.append((_("processes"), str(processes)))
+        elif processes > 1 and not options["no_worker"]:
+            lines.append((_("processes"), _("one only: --drain and --max-runs do not share their work")))
         if options["serve"]:
             site = "http://{}:{}/".format(*options["serve"])
             lines.append((_("site"), f"{site}  {_('admin')}: {site}admin/"))
@@ -169,23 +165,6 @@ class Command(BaseCommand):
                     (_("sign in"), _("user %(name)s, password %(password)s (made just now, shown only once)") % user)
                 )
         banner(lines)
-
-
-def names(text: str) -> tuple[str, ...]:
-    return tuple(one for part in text.split(",") if (one := part.strip()))
-
-
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(_("%(text)r is not a whole number from 1") % {"text": text})
-    return int(text)
-
-
-def address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(_("%(text)r is not HOST:PORT, such as 127.0.0.1:8000") % {"text": text})
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def check_queues(options: dict[str, Any]) -> None:
@@ -241,27 +220,6 @@ def ready_database(command: BaseCommand, options: dict[str, Any]) -> None:
             )
             % {"count": len(missing), "apps": first}
         )
-
-
-def child_arguments(options: dict[str, Any]) -> list[str]:
-    """Return the flags for a worker process."""
-    found = [
-        "--no-services",
-        "--no-scheduler",
-        "--processes",
-        "1",
-        "--no-reload",
-        "--verbosity",
-        str(options["verbosity"]),
-    ]
-    for flag in ("queues", "exclude_queues"):
-        if options[flag]:
-            found += [f"--{flag.replace('_', '-')}", ",".join(options[flag])]
-    if options["concurrency"]:
-        found += ["--concurrency", str(options["concurrency"])]
-    if options["settings"]:
-        found += ["--settings", options["settings"]]
-    return found
 
 
 def arguments_without_name() -> list[str]:
