@@ -1,6 +1,6 @@
 """Run the stages of CI, some at a time, and say at the end what failed.
 
-CI_JOBS: stages at once (2). CI_VENVS: where virtual environments are kept between runs (.venv-ci, ignored by git).
+CI_JOBS: stages at once (3: much of a suite is waiting for processes). CI_VENVS: where virtual environments are kept between runs (.venv-ci, ignored by git).
 """
 
 import json
@@ -22,7 +22,7 @@ VENVS = Path(os.environ.get("CI_VENVS", ROOT / ".venv-ci"))
 WORK = Path(tempfile.mkdtemp(prefix="background-ci-"))
 # Failures of one suite up to which those tests alone are run once more.
 SECOND_CHANCES = 5
-JOBS = int(os.environ.get("CI_JOBS", "2"))
+JOBS = int(os.environ.get("CI_JOBS", "3"))
 TIME_LIMIT = 25 * 60  # seconds that one stage may take
 
 POSTGRESQL = "postgres://root@127.0.0.1:5432"

@@ -13,6 +13,11 @@ from django.db import connection
 
 ROOT = Path(__file__).resolve().parent.parent
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # the suite runs behind a shell's `&`: its children would not hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def environment(**more):
     """The environment of a child process that uses the test's database."""

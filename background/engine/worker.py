@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.attachments import attach
 from background.engine.base import AWAY, EngineService, HostView, first_line
+from background.engine.lanes import Lanes
 from background.engine.lookahead import Lookahead
 from background.engine.recorder import Recorder
 from background.execution import capture
@@ -46,26 +44,10 @@ logger = logging.getLogger("background.engine")
 FIRST_PAUSE = 0.02
 # Seconds after which a run that waits on this host for a slot is handed back.
 LATE = 0.5
-# Seconds for which one lane may be made longer: then its slot and its thread are others' turn.
-LANE_LIFE = 1.0
 # What the database says that this host holds is compared with what it has in hand this often (seconds).
 COMPARE = 30.0
 # Before the deadline of the host's stop, time to hand runs back.
 RESERVE = 1.0
-
-
-class Lane:
-    """The runs of one slot of a key: the first, and what waits for the end of the run before it."""
-
-    __slots__ = ("first", "full", "waiting")
-
-    def __init__(self, first: Execution) -> None:
-        self.first = first
-        self.waiting: deque[Execution] = deque()
-        self.full = 0  # how many waited at most
-
-    def is_half_done(self) -> bool:
-        return self.full > 1 and len(self.waiting) <= self.full // 2
 
 
 class Worker(EngineService):
@@ -88,8 +70,7 @@ class Worker(EngineService):
         self._max_runs = max_runs
         self._begun = 0
         self._active: dict[Execution, None] = {}
-        self._lanes: dict[uuid.UUID, Lane] = {}
-        self._lock = threading.Lock()
+        self._lanes = Lanes()
         self._pause = FIRST_PAUSE
         self._promote_at = 0.0
         self._unknown: set[str] = set()  # tasks that this host's code does not know
@@ -232,11 +213,7 @@ class Worker(EngineService):
 
     def _take_back(self) -> list[Execution]:
         """Return what is not begun, taken out of the lanes and from the executors."""
-        with self._lock:
-            lanes, self._lanes = self._lanes, {}
-        return [one for lane in lanes.values() for one in lane.waiting] + [
-            one for executor in self.executors for one in executor.drain()
-        ]
+        return self._lanes.take_waiting() + [one for executor in self.executors for one in executor.drain()]
 
     def _release(self, executions: list[Execution], reason: str) -> None:
         if not executions:
@@ -266,7 +243,7 @@ class Worker(EngineService):
         now = time.monotonic()
         for claimed in claims:
             # Not a child of the service's token: runs are told to stop with reasons and deadlines of their own.
-            if not self._queued(execution := self._execution(claimed, now)):
+            if not self._lanes.queued(execution := self._execution(claimed, now)):
                 executor.submit(execution)
 
     def _execution(self, claimed: Claim, now: float) -> Execution:
@@ -275,49 +252,31 @@ class Worker(EngineService):
         self._active[execution] = None
         return execution
 
-    def _queued(self, execution: Execution) -> bool:
-        """Put it at the end of its lane, if that has one that is being executed."""
-        if (name := execution.claim.lane) is None:
-            return False
-        with self._lock:
-            if (lane := self._lanes.get(name)) is not None:
-                lane.waiting.append(execution)
-                lane.full = max(lane.full, len(lane.waiting))
-                return True
-            self._lanes[name] = Lane(execution)
-            return False
-
     def _lengthen_lanes(self, stop: StopToken) -> None:
         """Take more runs behind those of a lane that is half done: else its slot would wait for the database."""
         if stop.requested or not self.host.trusted or self._in_doubt or self._max_runs is not None:
             return
-        for lane in list(self._lanes.values()):
-            first = lane.first
-            if not lane.is_half_done() or time.monotonic() - first.claimed_at > LANE_LIFE:
-                continue
-            lane.full = 0  # asked once for what there is
+        for first in self._lanes.take_short():
             self._in_doubt = True
-            more = lengthen(
-                self.host.holder, first.claim, self._lookahead[first.claim.executor].depth(first.claim.task)
-            )
+            depth = self._lookahead[first.claim.executor].depth(first.claim.task)
+            more = lengthen(self.host.holder, first.claim, depth)
             for claimed in more:
-                # One anchor for all of a lane: its runs are told apart by times that must not overlap.
-                one = self._execution(replace(claimed, started_at=first.claim.started_at), first.claimed_at)
-                if not self._queued(one):
+                one = self._execution(claimed, first.claimed_at)
+                if not self._lanes.queued(one):
                     self._executor(claimed.executor).submit(one)
             self._in_doubt = False
             self._begun += len(more)
 
     def _done(self, execution: Execution, outcome: Outcome) -> Execution | None:
         """Called in the thread that executed it; returns what follows it in its lane."""
-        following = self._next_of(execution.claim.lane) if execution.claim.lane is not None else None
+        following, half_done = self._lanes.follow(execution)
         if execution not in self.abandoned:
             self._recorder().put(execution, outcome if following is None else replace(outcome, frees=False))
         self._active.pop(execution, None)
         executor = self._executor(execution.claim.executor)
         lookahead = self._lookahead[executor.name]
         lookahead.note(execution.claim.task, outcome.took or 0)
-        if self.stop is not None and self._wants_to_know(executor):
+        if self.stop is not None and (half_done or self._wants_to_know(executor)):
             self.stop.poke()
         return following
 
@@ -326,16 +285,6 @@ class Worker(EngineService):
         if self._drain or self._max_runs is not None or self.stop.requested:  # type: ignore[union-attr]
             return True
         return self._more[executor.name] and self._room(executor) > 0
-
-    def _next_of(self, lane: uuid.UUID) -> Execution | None:
-        with self._lock:
-            if (found := self._lanes.get(lane)) is None or not found.waiting:
-                self._lanes.pop(lane, None)
-                return None
-            following = found.waiting.popleft()
-        if found.is_half_done() and self.stop is not None:
-            self.stop.poke()
-        return following
 
     def _is_over(self) -> bool:
         """Tell the host to stop when all that was asked for is done."""

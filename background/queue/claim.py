@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, F, Max, Q, QuerySet
+from django.db.models import Exists, F, Max, QuerySet
 
 from background.dialects import dialect
 from background.models import Host, Job, Queue, Run, RunLog
@@ -213,12 +213,12 @@ def _lengthen(holder: Holder, first: Claim, most: int) -> list[Claim]:
     rows = Run.objects.using(database_alias()).filter(concurrency_key=first.concurrency_key, status=Status.BLOCKED)
     rows = rows.filter(task=first.task, job=first.job_id, queue=first.queue, executor=first.executor, lost=0)
     # Not what this lane had before: its token would fit again, and with it an outcome whose answer was lost.
-    rows = rows.filter(Q(started_at=None) | Q(started_at__lt=first.started_at))
+    rows = rows.exclude(started_at=first.started_at)
     queues = Queue.objects.using(database_alias()).filter(name__in=[first.queue, EVERYTHING])
     if queues.exclude(paused=False, concurrency=None).exists():
         return []
     found = _look(rows.order_by("place"), most)
-    return _take(found, first.token, holder, dialect().now(), in_lane=True)
+    return _take(found, first.token, holder, first.started_at, in_lane=True)  # one anchor for all of a lane
 
 
 def is_given_up(holder: Holder) -> bool:

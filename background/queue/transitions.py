@@ -17,12 +17,10 @@ Status = Run.Status
 
 # From each state, where a run may go next.
 NEXT: dict[str, frozenset[str]] = {
-    Status.SCHEDULED: frozenset({Status.READY, Status.BLOCKED, Status.CANCELLED}),
+    Status.SCHEDULED: frozenset({Status.READY, Status.CANCELLED}),
     Status.READY: frozenset({Status.RUNNING, Status.BLOCKED, Status.CANCELLED, Status.SCHEDULED, Status.FAILED}),
     Status.BLOCKED: frozenset({Status.READY, Status.RUNNING, Status.CANCELLED}),
-    Status.RUNNING: frozenset(
-        {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.READY, Status.SCHEDULED, Status.BLOCKED}
-    ),
+    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.READY, Status.SCHEDULED}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),

@@ -90,7 +90,7 @@ def test_a_job_of_every_second_has_no_double_and_no_hole_while_hosts_are_killed(
             hosts.start()
         reached(job, began + timedelta(seconds=seconds))
         Job.objects.filter(pk=job.pk).update(enabled=False)
-        wait_until(lambda: not Job.objects.edited().exists(), timeout=2)
+        wait_until(lambda: not Job.objects.filter(pk=job.pk).edited().exists(), timeout=2)
         ended = dialect().now()
         wait_until(lambda: not runs(job).open().exists(), timeout=60)
         hosts.stop()

@@ -109,7 +109,7 @@ def test_max_runs_ends_the_host_after_so_many():
     for number in range(5):
         tasks.note.enqueue(str(number))
 
-    done = manage("runbackground", *QUICK, "--max-runs", "3")
+    done = manage("runbackground", *QUICK, "--no-scheduler", "--max-runs", "3")
 
     assert done.returncode == 0, done.stderr
     assert (Run.objects.succeeded().count(), Run.objects.ready().count()) == (3, 2)

@@ -12,10 +12,10 @@ WAITING = ("scheduled", "ready", "blocked")
 
 # Where a run may go from each state: equal to `transitions.NEXT`.
 TABLE = {
-    "scheduled": {"ready", "blocked", "cancelled"},
+    "scheduled": {"ready", "cancelled"},
     "ready": {"running", "blocked", "cancelled", "scheduled", "failed"},
     "blocked": {"ready", "running", "cancelled"},
-    "running": {"succeeded", "failed", "cancelled", "ready", "scheduled", "blocked"},
+    "running": {"succeeded", "failed", "cancelled", "ready", "scheduled"},
     "succeeded": set(),
     "failed": set(),
     "cancelled": set(),
