@@ -1,6 +1,7 @@
 """Run the stages of CI, some at a time, and say at the end what failed.
 
-CI_JOBS: stages at once (3: much of a suite is waiting for processes). CI_VENVS: where virtual environments are kept between runs (.venv-ci, ignored by git).
+CI_JOBS: stages at once (3: much of a suite is waiting for processes). CI_VENVS: where virtual environments are kept between
+runs (.venv-ci, ignored by git).
 """
 
 import json
