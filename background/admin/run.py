@@ -84,7 +84,7 @@ class RunAdmin(ReadOnlyAdmin):
     )
     list_display_links = ("name",)
     list_filter = ("status", "trigger", QueueFilter, JobFilter)
-    ordering = ("-enqueued_at", "-id")
+    ordering = ("-id",)
     sortable_by = ()
     search_fields = ("id",)  # shows the field; what is searched is below
     search_help_text = gettext_lazy("A run's id, or the beginning of the name of a job or a task.")
@@ -210,7 +210,7 @@ class RunAdmin(ReadOnlyAdmin):
     def facts(self, user, run):
         """Return (label, text) pairs about where the run comes from and where it is executed."""
         by = _("by %(name)s") % {"name": visible(run.triggered_by_name)} if run.triggered_by_name else ""
-        reruns = Run.objects.using(database_alias()).light().filter(rerun_of=run).order_by("-enqueued_at")[:10]
+        reruns = Run.objects.using(database_alias()).light().filter(rerun_of=run).order_by("-id")[:10]
         host = self.link("host", "change", run.host_id, run.host_name, user) if run.host_name else "–"
         rows = [
             (_("Job"), self.link("job", "change", run.job_id, run.job_name, user) if run.job_name else ""),

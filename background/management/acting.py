@@ -68,7 +68,7 @@ def find_run(text: str) -> Run:
         run = rows.filter(id=uuid.UUID(text)).first()
     except ValueError:
         tail = text.lstrip("#").lower()
-        recent = rows.order_by("-enqueued_at").values_list("id", flat=True)[:10_000]
+        recent = rows.order_by("-id").values_list("id", flat=True)[:10_000]
         found = [id for id in recent if len(tail) >= 4 and str(id).endswith(tail)]
         if len(found) > 1:
             raise CommandError(

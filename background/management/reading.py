@@ -65,7 +65,7 @@ def runs(options: dict[str, Any]) -> QuerySet[Run]:
         if not of_queue.exists() and name not in (known := known_queues()):
             raise CommandError(no_such(gettext("queue"), name, known))
         rows = of_queue
-    return rows.order_by("-enqueued_at", "-id")[: options.get("limit") or 50]
+    return rows.order_by("-id")[: options.get("limit") or 50]
 
 
 def of_job(rows: QuerySet[Run], name: str) -> QuerySet[Run]:

@@ -312,7 +312,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('status__in', ('running', 'blocked'))), fields=['concurrency_key', 'status', 'place'], name='background_run_slots'),
+            index=models.Index(condition=models.Q(('status__in', ('running', 'blocked')), models.Q(('concurrency_key', ''), _negated=True)), fields=['concurrency_key', 'status', 'place'], name='background_run_slots'),
         ),
         migrations.AddIndex(
             model_name='run',
@@ -324,23 +324,19 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['-enqueued_at', '-id'], name='background_run_newest'),
+            index=models.Index(condition=models.Q(('status__in', ('scheduled', 'blocked', 'failed', 'cancelled'))), fields=['status', '-id'], name='background_run_by_status'),
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['status', '-enqueued_at', '-id'], name='background_run_by_status'),
+            index=models.Index(condition=models.Q(('job__isnull', False)), fields=['job', '-id'], name='background_run_by_job'),
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['job', '-enqueued_at', '-id'], name='background_run_by_job'),
+            index=models.Index(condition=models.Q(('queue', 'default'), _negated=True), fields=['queue', '-id'], name='background_run_by_queue'),
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(fields=['queue', '-enqueued_at', '-id'], name='background_run_by_queue'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('fingerprint', ''), _negated=True), fields=['fingerprint', '-enqueued_at'], name='background_run_by_fault'),
+            index=models.Index(condition=models.Q(('fingerprint', ''), _negated=True), fields=['fingerprint', '-id'], name='background_run_by_fault'),
         ),
         migrations.AddConstraint(
             model_name='run',

@@ -51,10 +51,9 @@ def _expired(now: datetime):  # type: ignore[no-untyped-def]
         elif not (count := int(float(number))):
             yield mine
         else:
-            # Keep the last N: find the enqueue time of the N-th and delete what is older.
-            newest = mine.order_by("-enqueued_at", "-id").values_list("enqueued_at", flat=True)
-            if oldest := newest[count - 1 :].first():
-                yield mine.filter(enqueued_at__lt=oldest)
+            # Keep the last N: find the N-th, and delete what is older.
+            if oldest := mine.order_by("-id").values_list("id", flat=True)[count - 1 :].first():
+                yield mine.filter(id__lt=oldest)
 
 
 def _delete(rows, size: int):  # type: ignore[no-untyped-def]
