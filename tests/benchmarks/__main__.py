@@ -64,11 +64,11 @@ def run(options):
 
 
 def default_peers():
-    return [
-        peer
-        for name, peer in ((name, find(name)) for name in registry())
-        if Path(environment.python_of(peer.family)).exists()
-    ]
+    return [find(name) for name, peer in registry().items() if is_set_up(peer)]
+
+
+def is_set_up(peer):
+    return Path(environment.python_of(peer.family)).exists()
 
 
 def has(peer, measure):
@@ -105,7 +105,7 @@ def in_short(result):
 
 def show(options):
     for name, peer in registry().items():
-        ready = "" if Path(environment.python_of(peer.family)).exists() else f"; needs setup {peer.family}"
+        ready = "" if is_set_up(peer) else f"; needs setup {peer.family}"
         measures = [measure for measure in MEASURES if has(peer, measure)]
         print(f"{name}: {peer.config}; {', '.join(measures)}{ready}")
 
@@ -113,47 +113,35 @@ def show(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(required=True, metavar="setup|servers|list|run|table")
-    of = kinds.add_parser("setup", help="install the peers, each family into an environment of its own")
-    of.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(venvs.FAMILIES))
-    of.set_defaults(do=lambda options: sys.exit(bool(venvs.setup(options.families))))
-    of = kinds.add_parser(
-        "servers", help="servers for the benchmark alone; without them, those that the environment names"
-    )
-    of.add_argument("verb", choices=["start", "stop"])
-    of.set_defaults(do=lambda options: getattr(servers, options.verb)())
-    of = kinds.add_parser("list", help="the peers, and what can be measured of each")
-    of.set_defaults(do=show)
-    for name, do in (("run", run), ("table", lambda options: print(table.markdown(options.results)))):
-        of = kinds.add_parser(name, help=do.__doc__)
-        of.add_argument(
-            "--results", type=Path, default=environment.HOME / "results.jsonl", help="JSON lines; run appends to them"
-        )
-        of.set_defaults(do=do)
-        if name == "run":
-            run_flags(of)
+
+    def kind(name, do, about):
+        found = kinds.add_parser(name, help=about, description=about)
+        found.set_defaults(do=do)
+        return found.add_argument
+
+    flag = kind("setup", lambda options: sys.exit(bool(venvs.setup(options.families))), "install the peers")
+    flag("families", nargs="*", metavar="FAMILY", help=", ".join(venvs.FAMILIES))
+    flag = kind("servers", lambda options: getattr(servers, options.verb)(), "servers for the benchmark alone")
+    flag("verb", choices=["start", "stop"])
+    kind("list", show, "the peers, and what can be measured of each")
+    results = {"type": Path, "default": environment.HOME / "results.jsonl", "help": "JSON lines; run appends to them"}
+    flag = kind("table", lambda options: print(table.markdown(options.results)), "results as Markdown")
+    flag("--results", **results)
+    flag = kind("run", run, "take the measures of the peers in turn, repeat by repeat")
+    flag("--results", **results)
+    flag("--peers", help='as "raw,ours_postgresql:processes=2"; default: all that are set up')
+    flag("--measures", default="drain,latency,idle", help=", ".join(MEASURES))
+    flag("--repeats", type=int, default=5)
+    flag("--n", type=int, default=0, help="runs of a drain; default: each peer's own")
+    flag("--limit", type=float, default=60, help="seconds after which a drain is cut; the rate so far counts")
+    flag("--samples", type=int, default=300, help="of the latency")
+    flag("--idle", type=float, default=20, help="seconds")
+    flag("--history", type=int, default=500_000, help="finished runs")
+    flag("--wait", type=float, default=20, help="seconds at most, before each, for other processes to be quiet")
+    for server in ("postgresql", "mariadb", "redis"):
+        flag(f"--{server}", metavar="URL", action=Remember, help=f"instead of BENCH_{server.upper()}")
     options = parser.parse_args()
     options.do(options)
-
-
-def run_flags(of):
-    of.add_argument(
-        "--peers",
-        help='separated by commas, with options as in "ours_postgresql:processes=2"; default: all that are set up',
-    )
-    of.add_argument("--measures", default="drain,latency,idle", help=", ".join(MEASURES))
-    of.add_argument("--repeats", type=int, default=5)
-    of.add_argument("--n", type=int, default=0, help="runs of a drain; default: each peer's own")
-    of.add_argument(
-        "--limit", type=float, default=60, help="seconds after which a drain is cut, and the rate so far counts"
-    )
-    of.add_argument("--samples", type=int, default=300, help="of the latency")
-    of.add_argument("--idle", type=float, default=20, help="seconds")
-    of.add_argument("--history", type=int, default=500_000, help="finished runs")
-    of.add_argument(
-        "--wait", type=float, default=20, help="seconds to wait for other processes to be quiet, before each measure"
-    )
-    for server in ("postgresql", "mariadb", "redis"):
-        of.add_argument(f"--{server}", metavar="URL", action=Remember, help=f"instead of BENCH_{server.upper()}")
 
 
 class Remember(argparse.Action):

@@ -91,7 +91,7 @@ def drain(peer, options):
         server_cpu = coarse_cpu(peer.servers()) - server_cpu
         records = running.marks.read()
     starts = [at for _, at in records]
-    ran, seconds = len({number for number, _ in records}), (max(end, *starts) - min(starts)) / 1e9
+    ran, seconds = len({number for number, _ in records}), (max(end, max(starts)) - min(starts)) / 1e9
     per_run = 1000 * max(1, ran - before)
     return {
         **found, **running.ended, "ran": ran, "twice": len(records) - ran, "cut": left != 0, "seconds": round(seconds, 3),
@@ -170,6 +170,7 @@ def idle(peer, options):
     peer.enqueue(0)
     with Running(peer) as running:
         found = {"start_s": cold_start(running)}
+        peer.let_go()
         time.sleep(4)
         counted, members = counters(peer), running.worker.members()
         name = getattr(peer.store, "name", "")  # as in the titles of PostgreSQL's processes
@@ -181,16 +182,17 @@ def idle(peer, options):
         cpu = exact_cpu(now) - cpu if same else coarse_cpu(now) - coarse
         seconds, server_cpu = time.monotonic() - began, exact_cpu(servers) - server_cpu
         resident, proportional = memory(now)
+        threads = sum(len(os.listdir(f"/proc/{pid}/task")) for pid in now)
         time.sleep(1.2)  # PostgreSQL's processes tell their counts once a second
         later, seconds_counted = counters(peer), time.monotonic() - began
     if peer.store:
         peer.store.count_statements(False)
-    # The question itself is a statement, too.
+    # Less one: the question itself is a statement, too.
     rates = {f"{name}_per_s": round(max(0, later[name] - counted[name] - 1) / seconds_counted, 2) for name in counted}
     return {
         **found, **rates, **running.ended, "cpu_percent": round(cpu / 1e7 / seconds, 3),
         "server_cpu_percent": round(server_cpu / 1e7 / seconds, 3), "processes": len(now), "rss_mb": resident, "pss_mb": proportional,
-        "threads": sum(len(os.listdir(f"/proc/{pid}/task")) for pid in now if os.path.exists(f"/proc/{pid}/task")),
+        "threads": threads,
     }  # fmt: skip
 
 

@@ -108,7 +108,6 @@ class Machine:
             "foreign_percent": round(100 * max(0, busy - own) / max(1, total), 1),
             "steal_percent": round(100 * steal / max(1, total), 1),
             "python_ms": _python_speed(),
-            "fsync_us": _disk_speed(),
         }
 
 
@@ -118,19 +117,6 @@ def _python_speed():
     for number in range(300_000):
         total += number & 7
     return round((time.perf_counter() - began) * 1000, 2)
-
-
-def _disk_speed():
-    """Median microseconds of writing 8 kB for good."""
-    path, taken = environment.folder("data") / f"probe-{os.getpid()}", []
-    with path.open("wb", buffering=0) as file:
-        for _ in range(20):
-            began = time.perf_counter()
-            file.write(b"x" * 8192)
-            os.fdatasync(file.fileno())
-            taken.append((time.perf_counter() - began) * 1e6)
-    path.unlink()
-    return round(sorted(taken)[10])
 
 
 class Worker:

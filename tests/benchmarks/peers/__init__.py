@@ -92,6 +92,16 @@ class Peer:
     def count(self, rest):
         return self.store.sql(f"SELECT count(*) FROM {rest}")[0][0]
 
+    def let_go(self):
+        """Close the producer's connections: PostgreSQL would tell late what they did."""
+        if self.database == "postgresql":
+            self.store.connection.close()
+            del self.store.connection
+        if self.django and self.database:
+            from django.db import connections
+
+            connections.close_all()
+
     def servers(self):
         """Return the processes of its servers that are on this machine."""
         return [pid for one in (self.store, self.redis) if one for pid in one.processes()]
