@@ -13,6 +13,7 @@ else:
         BUILT_IN = False
 
 if TYPE_CHECKING or not BUILT_IN:
+    from django_tasks import signals as task_signals
     from django_tasks import task_backends
     from django_tasks.backends.base import BaseTaskBackend
     from django_tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
@@ -20,6 +21,7 @@ if TYPE_CHECKING or not BUILT_IN:
     from django_tasks.exceptions import TaskResultDoesNotExist
     from django_tasks.signals import task_enqueued, task_finished, task_started
 else:
+    from django.tasks import signals as task_signals
     from django.tasks import task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
@@ -39,5 +41,6 @@ __all__ = [
     "task_backends",
     "task_enqueued",
     "task_finished",
+    "task_signals",
     "task_started",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connections
 
-from background.dialects.base import Dialect
+from background.dialects.base import Dialect, Ear
 from background.dialects.mysql import MySQL
 from background.dialects.postgresql import PostgreSQL
 from background.dialects.sqlite import SQLite
@@ -19,4 +19,4 @@ def dialect(alias: str | None = None) -> Dialect:
     return _BY_VENDOR.get(connections[alias].vendor, Dialect)(alias)
 
 
-__all__ = ["Dialect", "MySQL", "PostgreSQL", "SQLite", "dialect"]
+__all__ = ["Dialect", "Ear", "MySQL", "PostgreSQL", "SQLite", "dialect"]

@@ -12,21 +12,50 @@ from typing import Any, TypeVar
 from django.db import OperationalError, connections, models, transaction
 
 T = TypeVar("T")
+
+# The channel on which databases that can do so tell that runs have become ready.
+CHANNEL = "background"
 logger = logging.getLogger("background.dialects")
 
 # Attempts for a transaction that the database broke off in favour of another.
 ATTEMPTS = 8
 
 
+class Ear:
+    """A connection of its own through which one thread hears that runs may have become ready."""
+
+    def __init__(self, alias: str) -> None:
+        self.connection = connections.create_connection(alias)
+        self.connection.ensure_connection()
+
+    def wait(self, seconds: float, stop: int) -> bool:
+        """Return whether there may be news; blocks for so long at most, or until `stop` (a file descriptor) can be read."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.connection.close()
+
+
 class Dialect:
     """What the queue needs of a database beyond the ORM."""
 
+    # Whether `tell` does anything.
+    tells_others = False
+    # Whether `update_each` says which rows it has changed.
+    tells_changes = False
     # Words in the message of an error after which the same transaction may simply be tried again.
     passing: tuple[str, ...] = ()
     clock = "SELECT CURRENT_TIMESTAMP"
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
+
+    def listen(self) -> Ear | None:
+        """Return an ear for what `tell` says; None where the database has none: then hosts ask now and then. Blocks."""
+        return None
+
+    def tell(self) -> None:
+        """Let the ears of all hosts hear, when the caller's transaction commits, that runs have become ready."""
 
     def now(self) -> datetime:
         """Return the time by the database's clock. Blocks for one query."""
@@ -61,6 +90,10 @@ class Dialect:
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
+    def among(self, name: str, values: Iterable[Any]) -> models.Q:
+        """Return the condition that a column has one of many values."""
+        return models.Q(**{f"{name}__in": list(values)})
+
     def update_each(
         self,
         model: type[models.Model],
@@ -69,18 +102,20 @@ class Dialect:
         rows: Sequence[Sequence[Any]],
         fixed: dict[str, Any],
         guard: dict[str, Any],
-    ) -> None:
+    ) -> set[tuple[Any, ...]]:
         """Update many rows, each (*keys, *columns) with values of its own, the `fixed` ones besides, where the guard fits.
 
-        Blocks for one statement, or one per row where the database has none for that.
+        Returns the keys of the changed rows, if this database tells them (`tells_changes`). Blocks for one statement, or
+        one per row where the database has none for that.
         """
-        if rows:
-            ready = [self._ready(model, [*keys, *columns], row) for row in rows]
-            self._update_each(model, keys, columns, ready, self._readied(model, fixed), self._readied(model, guard))
+        if not rows:
+            return set()
+        ready = self._ready(model, [*keys, *columns], rows)
+        return self._update_each(model, keys, columns, ready, self._readied(model, fixed), self._readied(model, guard))
 
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
-    ) -> None:
+    ) -> set[tuple[Any, ...]]:
         sets = self._list(", ", "{} = %s", [*columns, *fixed])
         where = self._list(" AND ", "{} = %s", [*keys, *guard])
         sql = f"UPDATE {self._quote(model._meta.db_table)} SET {sets} WHERE {where}"
@@ -88,6 +123,7 @@ class Dialect:
         values = [[*row[n:], *fixed.values(), *row[:n], *guard.values()] for row in rows]
         with connections[self.alias].cursor() as cursor:
             cursor.executemany(sql, values)
+        return set()
 
     def _quote(self, name: str) -> str:
         return connections[self.alias].ops.quote_name(name)
@@ -95,13 +131,14 @@ class Dialect:
     def _list(self, glue: str, pattern: str, names: Iterable[str]) -> str:
         return glue.join(pattern.format(self._quote(name)) for name in names)
 
-    def _ready(self, model: type[models.Model], names: Sequence[str], values: Sequence[Any]) -> list[Any]:
-        """Return values as the database's driver takes them."""
-        field, connection = model._meta.get_field, connections[self.alias]
-        return [field(name).get_db_prep_save(value, connection) for name, value in zip(names, values, strict=True)]  # type: ignore[union-attr]
+    def _ready(self, model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+        """Return rows of values as the database's driver takes them."""
+        connection = connections[self.alias]
+        ready: list[Any] = [model._meta.get_field(name).get_db_prep_save for name in names]  # type: ignore[union-attr]
+        return [[prepare(value, connection) for prepare, value in zip(ready, row, strict=True)] for row in rows]
 
     def _readied(self, model: type[models.Model], facts: dict[str, Any]) -> dict[str, Any]:
-        return dict(zip(facts, self._ready(model, list(facts), list(facts.values())), strict=True))
+        return dict(zip(facts, self._ready(model, list(facts), [list(facts.values())])[0], strict=True))
 
     def pauses(self) -> Iterator[float | None]:
         for attempt in range(ATTEMPTS - 1):

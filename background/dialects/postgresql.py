@@ -1,26 +1,70 @@
 """Own what PostgreSQL does differently."""
 
+import select
+from collections.abc import Iterable
 from typing import Any
 
-from django.db import connections
+from django.db import connections, models
+from django.db.models.expressions import RawSQL
 
-from background.dialects.base import Dialect
+from background.dialects.base import CHANNEL, Dialect, Ear
+
+
+class PostgreSQLEar(Ear):
+    """LISTEN. Behind a pooler that lends connections by the transaction nothing is heard, and hosts ask now and then."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {CHANNEL}")
+
+    def wait(self, seconds: float, stop: int) -> bool:
+        raw: Any = self.connection.connection
+        with self.connection.wrap_database_errors:
+            if raw.fileno() not in select.select([raw.fileno(), stop], [], [], seconds)[0]:
+                return False
+            if hasattr(raw, "poll"):  # psycopg2
+                raw.poll()
+                raw.notifies.clear()
+            else:
+                raw.pgconn.consume_input()
+                while raw.pgconn.notifies():
+                    pass
+        return True
 
 
 class PostgreSQL(Dialect):
+    tells_changes = True
+    tells_others = True
     passing = ("deadlock detected", "could not serialize")
     clock = "SELECT clock_timestamp()"
 
+    def listen(self) -> Ear:
+        return PostgreSQLEar(self.alias)
+
+    def tell(self) -> None:
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")
+
+    def among(self, name: str, values: Iterable[Any]) -> models.Q:
+        # One parameter and not one for each: a statement with hundreds takes longer to read than to execute.
+        some = list(values)
+        return models.Q(**{f"{name}__in": RawSQL("SELECT unnest(%s)", [some])}) if some else super().among(name, some)
+
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
-    ) -> None:
+    ) -> set[tuple[Any, ...]]:
         connection, names = connections[self.alias], [*keys, *columns]
         arrays = ", ".join(f"%s::{model._meta.get_field(name).db_type(connection)}[]" for name in names)
         sets = [self._list(", ", "{0} = v.{0}", columns), self._list(", ", "{} = %s", fixed)]
         where = [self._list(" AND ", "r.{0} = v.{0}", keys), self._list(" AND ", "r.{} = %s", guard)]
         sql = (
             f"UPDATE {self._quote(model._meta.db_table)} AS r SET {', '.join(filter(None, sets))} "
-            f"FROM unnest({arrays}) AS v({self._list(', ', '{}', names)}) WHERE {' AND '.join(filter(None, where))}"
+            f"FROM unnest({arrays}) AS v({self._list(', ', '{}', names)}) WHERE {' AND '.join(filter(None, where))} "
+            f"RETURNING {self._list(', ', 'v.{}', keys)}"
         )
         with connection.cursor() as cursor:
             cursor.execute(sql, [*fixed.values(), *map(list, zip(*rows, strict=True)), *guard.values()])
+            if cursor.rowcount == len(rows):  # as nearly always: what came back need not be read
+                return {tuple(row[: len(keys)]) for row in rows}
+            return set(cursor.fetchall())

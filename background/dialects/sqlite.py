@@ -1,16 +1,47 @@
 """Own what SQLite does differently: one writer at a time, and times as text."""
 
+import select
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connections
 
-from background.dialects.base import Dialect
+from background.dialects.base import Dialect, Ear
+from background.scope import is_in_memory
+
+# Seconds between two looks at whether the file was changed; a look takes some microseconds.
+LOOK = 0.008
+
+
+class SQLiteEar(Ear):
+    """Sees that any other connection has changed the file."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        self._cursor = self.connection.connection.cursor()
+        self._version = self._ask()
+
+    def wait(self, seconds: float, stop: int) -> bool:
+        end = time.monotonic() + seconds
+        with self.connection.wrap_database_errors:
+            while self._ask() == self._version:
+                left = end - time.monotonic()
+                if left <= 0 or select.select([stop], [], [], min(LOOK, left))[0]:
+                    return False
+            self._version = self._ask()
+        return True
+
+    def _ask(self) -> Any:
+        return self._cursor.execute("PRAGMA data_version").fetchone()
 
 
 class SQLite(Dialect):
     passing = ("locked", "busy")
     clock = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+    def listen(self) -> Ear | None:
+        return None if is_in_memory(connections[self.alias]) else SQLiteEar(self.alias)
 
     def read_clock(self, value: Any) -> datetime:
         return datetime.fromisoformat(value).replace(tzinfo=UTC)

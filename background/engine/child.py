@@ -66,8 +66,9 @@ class Child:
                 break
             if "claim" in message:
                 claim = wire.claim_from(message["claim"])
-                execution = Execution(claim, attach=attach, commit=finish_within)
-                execution.capture = capture.Capture(claim.last_line)
+                execution = Execution(
+                    claim, capture=capture.Capture(claim.last_line), attach=attach, commit=finish_within
+                )
                 self._execution = execution
                 self._news.release()
             else:

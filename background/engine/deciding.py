@@ -17,7 +17,7 @@ from background.models.run import RunQuerySet
 from background.queue.cancel import cancel_within
 from background.queue.enqueue import insert_unique, slot_of
 from background.queue.finish import send_finished
-from background.queue.wakeup import wake
+from background.queue.wakeup import wake_on_commit
 from background.scope import database_alias
 
 logger = logging.getLogger("background.engine")
@@ -44,8 +44,6 @@ def decide_jobs(pks: Sequence[int], now: datetime | None = None) -> list[Run]:
         made, left = [], list(pks)
     for pk in left:
         made += _alone(pk, now)
-    if made:
-        wake()
     return made
 
 
@@ -203,7 +201,9 @@ def _open_beside(job: Job, run: Run) -> list[Run]:
 
 
 def _insert(runs: Iterable[Run]) -> list[Run]:
-    return Run.objects.using(database_alias()).bulk_create(runs, batch_size=ROWS)
+    made = Run.objects.using(database_alias()).bulk_create(runs, batch_size=ROWS)
+    wake_on_commit(any(run.status == Run.Status.READY for run in made))
+    return made
 
 
 def _insert_unique(decision: Decision) -> None:

@@ -247,8 +247,8 @@ class Worker(EngineService):
                 executor.submit(execution)
 
     def _execution(self, claimed: Claim, now: float) -> Execution:
-        execution = Execution(claimed, attach=attach, commit=finish_within, claimed_at=now)
-        execution.capture = capture.Capture(claimed.last_line)
+        heard = capture.Capture(claimed.last_line)
+        execution = Execution(claimed, capture=heard, attach=attach, commit=finish_within, claimed_at=now)
         self._active[execution] = None
         return execution
 

@@ -25,10 +25,11 @@ class Capture:
     `sequence` is the number of the last line that earlier attempts left.
     """
 
-    __slots__ = ("_lock", "dropped", "lines", "progress", "sequence")
+    __slots__ = ("dropped", "lines", "progress", "sequence")
+
+    _lock = threading.Lock()  # one for all: held for a moment only
 
     def __init__(self, sequence: int = 0) -> None:
-        self._lock = threading.Lock()
         self.sequence = sequence
         self.lines: list[Line] = []
         self.dropped = 0

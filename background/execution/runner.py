@@ -61,7 +61,9 @@ class Execution:
     door: AbstractContextManager[Any] = field(default_factory=nullcontext)
     stored: Outcome | None = None  # what is written already
     asked_at: float = 0.0  # when a deaf run was asked to end (time.monotonic())
-    task_result: Any = None  # Django's view of the attempt, until its end was told
+    task: Task | None = None  # what it calls, once that is resolved
+    told: bool = False  # Django's receivers have heard of its end
+    _context: RunContext | None = None
     claimed_at: float = field(default_factory=time.monotonic)
     begun_at: float | None = None  # time.monotonic()
 
@@ -75,6 +77,20 @@ class Execution:
     @property
     def reason(self) -> str | None:
         return self.stop.reason
+
+    def context(self) -> RunContext:
+        """Return what the function may see of its run, made when it is first asked for."""
+        if self._context is None:
+            assert self.task is not None, "only what is being executed has a context"
+            self._context = RunContext(
+                task_result=result_of(self.claim, self.task),
+                run_id=self.claim.id,
+                number=self.claim.attempt,
+                stop=self.stop,
+                logger=logging.getLogger(self.task.func.__module__),
+                reports=_Reports(self),
+            )
+        return self._context
 
 
 class _Reports:
@@ -186,19 +202,10 @@ def _scope(execution: Execution) -> Scope:
 @contextmanager
 def _saying(execution: Execution, task: Task) -> Iterator[list[Any]]:
     """Set what the function may see of its run; yields its positional arguments."""
-    claim = execution.claim
-    context = RunContext(
-        task_result=result_of(claim, task),
-        run_id=claim.id,
-        number=claim.attempt,
-        stop=execution.stop,
-        logger=logging.getLogger(task.func.__module__),
-        reports=_Reports(execution),
-    )
-    execution.task_result = context.task_result
-    tokens = CURRENT.set(context), CAPTURE.set(execution.capture)
+    execution.task = task
+    tokens = CURRENT.set(execution.context), CAPTURE.set(execution.capture)
     try:
-        yield [context, *claim.args] if task.takes_context else list(claim.args)
+        yield [execution.context(), *execution.claim.args] if task.takes_context else list(execution.claim.args)
     finally:
         CURRENT.reset(tokens[0])
         CAPTURE.reset(tokens[1])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 from django.utils import timezone
 
-from background.compat import TaskError, TaskResult, TaskResultStatus, task_finished, task_started
+from background.compat import TaskError, TaskResult, TaskResultStatus, task_finished, task_signals, task_started
 from background.exceptions import RunCancelled, RunTimedOut
 from background.queue.outcome import Kind, Outcome
 
@@ -21,11 +22,23 @@ STATUS = {
     Kind.CANCELLED: TaskResultStatus.FAILED,
 }
 
+# Django's own receivers, which only write a line to its log.
+OWN = {id(task_signals.log_task_started), id(task_signals.log_task_finished)}
+LOG = logging.getLogger(task_signals.logger.name)
+
+
+def is_heard(signal: Signal) -> bool:
+    """Tell whether anybody hears of it: Django's line is not wanted where the host tells the same."""
+    heard = signal.receivers
+    if len(heard) == 1 and heard[0][0][0] in OWN:
+        return LOG.isEnabledFor(logging.INFO)
+    return bool(heard)
+
 
 def begun(execution: Execution) -> None:
     """Send `task_started` for this attempt. A receiver that fails is logged by Django. Blocks while receivers work."""
-    if execution.task_result is not None:
-        _send(task_started, execution.task_result)
+    if is_heard(task_started):
+        _send(task_started, execution.context().task_result)
 
 
 def ended(execution: Execution, outcome: Outcome) -> None:
@@ -35,8 +48,8 @@ def ended(execution: Execution, outcome: Outcome) -> None:
 
 
 async def abegun(execution: Execution) -> None:
-    if execution.task_result is not None:
-        await _asend(task_started, execution.task_result)
+    if is_heard(task_started):
+        await _asend(task_started, execution.context().task_result)
 
 
 async def aended(execution: Execution, outcome: Outcome) -> None:
@@ -46,9 +59,12 @@ async def aended(execution: Execution, outcome: Outcome) -> None:
 
 def _final(execution: Execution, outcome: Outcome) -> TaskResult[Any] | None:
     """Return the result as it is at the end of the run; None if it goes on, or was told already."""
-    result, execution.task_result = execution.task_result, None
-    if result is None or outcome.kind not in STATUS:
+    told, execution.told = execution.told, True
+    if told or execution.task is None or outcome.kind not in STATUS:
         return None
+    if outcome.kind is Kind.SUCCEEDED and not is_heard(task_finished):
+        return None
+    result = execution.context().task_result
     object.__setattr__(result, "status", STATUS[outcome.kind])
     object.__setattr__(result, "finished_at", timezone.now())
     object.__setattr__(result, "_return_value", outcome.result)

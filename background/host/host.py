@@ -19,6 +19,7 @@ from background.conf import build_version, get_settings
 from background.dialects import dialect
 from background.engine.base import AWAY, EngineService
 from background.engine.heartbeat import Heartbeat, sign_off
+from background.engine.listener import Listener
 from background.engine.memory import DatabaseMemory
 from background.engine.pruner import Pruner
 from background.engine.recorder import Recorder
@@ -316,7 +317,7 @@ class Host:
                 drain=options.drain,
                 max_runs=options.max_runs,
             )
-            engine.append(self.worker)
+            engine += [Listener(self), self.worker]
         return engine
 
     def _supervise(self, service: BackgroundService) -> Supervised:

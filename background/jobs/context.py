@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -58,9 +58,11 @@ class RunContext(TaskContext):
         return self.reports.attach(name, content, content_type)
 
 
-CURRENT: ContextVar[RunContext | None] = ContextVar("background_current_run", default=None)
+# Makes the context when somebody asks for it: most functions do not.
+CURRENT: ContextVar[Callable[[], RunContext] | None] = ContextVar("background_current_run", default=None)
 
 
 def current_run() -> RunContext | None:
     """Return the context of the run that is being executed here, or None."""
-    return CURRENT.get()
+    made = CURRENT.get()
+    return made() if made is not None else None

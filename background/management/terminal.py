@@ -90,16 +90,11 @@ def configure_logging(stream: TextIO | None = None, verbosity: int = 1, colour: 
         root.addHandler(handler)
         root.setLevel(min(root.level or logging.WARNING, logging.WARNING if verbosity == 0 else logging.INFO))
     for twice in map(logging.getLogger, TWICE):
-        # At the logger: Django makes its console anew when an application is loaded for --serve.
-        if verbosity < 2 and not twice.handlers:
-            twice.addFilter(is_told_once)
+        # No repetitions: the recorder tells each run in one line already.
+        if verbosity < 2 and not twice.handlers and not twice.level:
+            twice.setLevel(logging.WARNING)
     if not ours.handlers or verbosity != 1:  # else the site has said what it wants to read of us
         ours.setLevel(level)
-
-
-def is_told_once(record: logging.LogRecord) -> bool:
-    """Tell what is no repetition: the recorder tells each run in one line already."""
-    return record.levelno > logging.INFO
 
 
 def is_written_below_root(record: logging.LogRecord) -> bool:

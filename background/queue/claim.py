@@ -40,30 +40,30 @@ class Filter:
     not_tasks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes three times as long to make
 class Claim:
     """A run in a host's hands: what is needed to execute it, and the token that every later write shows."""
 
-    id: uuid.UUID
-    token: uuid.UUID
-    task: str
     args: list[Any]
     kwargs: dict[str, Any]
-    attempt: int
-    max_attempts: int
-    lost: int
-    queue: str
     priority: int
-    executor: str
     timeout: float | None
-    job_id: int | None
     job_name: str
     backend: str
     errors: list[dict[str, Any]]
-    started_at: datetime
     enqueued_at: datetime
     run_after: datetime | None
+    attempt: int
+    id: uuid.UUID
+    task: str
+    max_attempts: int
+    lost: int
+    queue: str
+    executor: str
+    job_id: int | None
     concurrency_key: str
+    token: uuid.UUID
+    started_at: datetime
     host_name: str
     lane: uuid.UUID | None = None  # runs that share one are executed one after another, in one slot of their key
     last_line: int = 0  # number of the last log line that earlier attempts left
@@ -75,11 +75,11 @@ class Claim:
         return self.id, self.token
 
 
-# What a claim takes from the row as it is, in the order of Candidate's own columns after them.
-_FROM_ROW = (
-    "id", "task", "args", "kwargs", "attempt", "max_attempts", "lost", "queue", "priority", "executor", "timeout", "job_id",
-    "job_name", "backend", "errors", "enqueued_at", "run_after", "concurrency_key",
+# What a claim takes from the row as it is: what a candidate has besides, and what it has of its own.
+_BESIDES = (
+    "args", "kwargs", "priority", "timeout", "job_name", "backend", "errors", "enqueued_at", "run_after", "attempt",
 )  # fmt: skip
+_FROM_ROW = (*_BESIDES, "id", "task", "max_attempts", "lost", "queue", "executor", "job_id", "concurrency_key")
 
 # How often one claim looks again for those that it had to pass over.
 _ROUNDS = 10
@@ -146,8 +146,10 @@ def _claim(
             fit = _but_one_suspect(found) if suspects else [one for one in found if not one.lost]
             suspects = 0
         free, lanes = within_limits(fit, room, depth, _look)
-        taken += _take(free, token, holder, now)
-        at = now or (dialect().now() if lanes else None)  # since their keys are locked, and not from before
+        if not (free or lanes) and len(found) < wanted:
+            break
+        at = now or dialect().now()  # since the keys are locked, and not from before
+        taken += _take(free, token, holder, at)
         for lane in lanes:
             taken += _take(lane, uuid.uuid4(), holder, at, in_lane=True)
         if len(taken) >= limit or len(found) < wanted or len(free) + len(lanes) == len(found):
@@ -157,21 +159,18 @@ def _claim(
 
 def _look(rows: QuerySet[Run], most: int) -> list[Candidate]:
     """Lock and read up to so many rows that others do not have."""
-    columns = dialect().lock(rows.annotate(at=DatabaseNow())).values_list(*COLUMNS, "at", *_FROM_ROW)[:most]
-    width = len(COLUMNS) + 1
+    columns = dialect().lock(rows).values_list(*COLUMNS, *_BESIDES)[:most]
+    width = len(COLUMNS)
     return [Candidate(*row[:width], row[width:]) for row in columns]  # type: ignore[call-arg]
 
 
-def _take(
-    lane: list[Candidate], token: uuid.UUID, holder: Holder, now: datetime | None, in_lane: bool = False
-) -> list[Claim]:
+def _take(lane: list[Candidate], token: uuid.UUID, holder: Holder, at: datetime, in_lane: bool = False) -> list[Claim]:
     """Stamp the rows of one lane, or those that have none, with a token."""
     if not lane:
         return []
     ids = [one.id for one in lane]
     if replaceable := [one.id for one in lane if (one.unique_key or "").startswith(REPLACEABLE)]:
         Run.objects.using(database_alias()).filter(id__in=replaceable).update(unique_key=None)
-    at = now or lane[0].at
     move(
         ids, Status.RUNNING, of=[Status.READY, Status.BLOCKED], token=token, attempt=F("attempt") + 1, started_at=at, host_id=holder.id,
         host_name=holder.name, version=holder.version, cancel_requested_at=None, cancel_requested_by="", progress_done=None,
@@ -185,18 +184,26 @@ def _take(
     backoffs = dict(Job.objects.using(alias).filter(id__in=jobs).values_list("id", "backoff")) if jobs else {}
     claims = []
     for one in lane:
-        facts = dict(zip(_FROM_ROW, one.row, strict=True))
-        facts["attempt"] += 1
+        *besides, attempt = one.row
         claims.append(
-            Claim(
-                **facts,
-                token=token,
-                started_at=at,
-                host_name=holder.name,
-                last_line=last.get(one.id, 0),
-                backoff=backoffs.get(one.job_id or 0),
-                lane=token if in_lane else None,
-            )  # fmt: skip
+            Claim(  # type: ignore[call-arg]
+                *besides,
+                attempt + 1,
+                one.id,
+                one.task,
+                one.max_attempts,
+                one.lost,
+                one.queue,
+                one.executor,
+                one.job_id,
+                one.concurrency_key,
+                token,
+                at,
+                holder.name,
+                token if in_lane else None,
+                last.get(one.id, 0),
+                backoffs.get(one.job_id or 0),
+            )
         )
     return claims
 

@@ -18,7 +18,7 @@ from background.models import Job, Run
 from background.models.run import position_of
 from background.queue.limits import REPLACEABLE, SLOT
 from background.queue.transitions import move
-from background.queue.wakeup import wake_on_commit
+from background.queue.wakeup import telling, wake_on_commit
 from background.scope import database_alias
 
 Status = Run.Status
@@ -58,8 +58,9 @@ def enqueue(
     run.request_key = request_key
     if run.unique_key or request_key:
         return insert_unique(run, _delay(task, fields))
-    run.save(force_insert=True, using=database_alias())
-    wake_on_commit(run.status == Status.READY)
+    with telling():
+        run.save(force_insert=True, using=database_alias())
+        wake_on_commit(run.status == Status.READY)
     return run
 
 
@@ -80,7 +81,7 @@ def enqueue_many(orders: Iterable[Order]) -> list[Run]:
         # In the order of their keys: so two callers with the same ones cannot wait for each other.
         for _, place in sorted((run.unique_key, place) for place, run in enumerate(runs) if run.unique_key):
             runs[place] = insert_unique(runs[place], _delay(orders[place][0], {}))
-    wake_on_commit(bool(runs))
+        wake_on_commit(any(run.status == Status.READY for run in plain))
     return runs
 
 
@@ -196,18 +197,21 @@ def insert_unique(run: Run, delay: timedelta | None = None) -> Run:
         if found := _existing(run):
             return found
         if _is_replaceable(run) and (found := dialect().in_transaction(lambda: _replace(run, delay))):
-            wake_on_commit(found.status == Status.READY)
             return found
         try:
-            dialect().in_transaction(lambda: run.save(force_insert=True, using=database_alias()))
+            dialect().in_transaction(lambda: _insert(run))
         except IntegrityError as refusal:
             error = refusal
             continue  # someone was faster; by now theirs may have ended again
-        wake_on_commit(run.status == Status.READY)
         return run
     raise InvalidTransition(
         f"The unique key {run.unique_key!r} was taken and freed again and again; try later."
     ) from error
+
+
+def _insert(run: Run) -> None:
+    run.save(force_insert=True, using=database_alias())
+    wake_on_commit(run.status == Status.READY)
 
 
 def _existing(run: Run) -> Run | None:
@@ -241,6 +245,7 @@ def _replace(run: Run, delay: timedelta | None) -> Run | None:
         move([waiting.id], to, of=[Status.SCHEDULED, Status.READY])
     for name, value in {**new, "status": to}.items():
         setattr(waiting, name, value)
+    wake_on_commit(to == Status.READY)
     return waiting
 
 

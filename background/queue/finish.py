@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import F, Value
@@ -19,7 +19,6 @@ from background.queue.claim import Claim
 from background.queue.limits import unblock
 from background.queue.outcome import Kind, Line, Outcome
 from background.queue.transitions import move, move_each
-from background.queue.wakeup import wake
 from background.scope import database_alias
 from background.signals import run_finished
 
@@ -53,16 +52,21 @@ def _finish(outcomes: Sequence[Outcome], now: datetime | None) -> tuple[list[Out
     """Return the refused outcomes and those that would go on but were cancelled meanwhile."""
     if not outcomes:
         return [], []
-    held = _held(outcomes)
-    first = {one.claim.key: one for one in reversed(outcomes) if one.claim.key in held}  # one claim has one outcome
-    written = [one for one in outcomes if first.get(one.claim.key) is one]
-    refused = [one for one in outcomes if first.get(one.claim.key) is not one]
-    at = now or next(iter(held.values()), None) or dialect().now()
-    plain: list[Outcome] = []
-    for one in written:
-        is_plain = one.kind is Kind.SUCCEEDED and not (one.progress or one.lines_dropped)
-        plain.append(one) if is_plain else _write(one, now, at)
-    _write_plain(plain, now, at)
+    first = {one.claim.key: one for one in reversed(outcomes)}  # one claim has one outcome
+    plain = [one for one in first.values() if _is_plain(one)]
+    others = [one for one in first.values() if not _is_plain(one)]
+    held = _held(others if dialect().tells_changes else first.values())
+    if not dialect().tells_changes:
+        plain = [one for one in plain if one.claim.key in held]
+    others = [one for one in others if one.claim.key in held]
+    if now is None and not held and any(one.took is None for one in plain):
+        held = _held(plain)
+    at = now or next(iter(held.values()), None) or datetime.now(UTC)  # the last: nobody asks for it
+    for one in others:
+        _write(one, now, at)
+    fits = {one.claim.key for one in others} | _write_plain(plain, now, at)
+    written = [one for one in outcomes if one.claim.key in fits and first[one.claim.key] is one]
+    refused = [one for one in outcomes if one.claim.key not in fits or first[one.claim.key] is not one]
     cancelled = _end_cancelled([one for one in written if one.kind not in FINAL], at)
     write_lines([(one.claim, one.lines) for one in written])
     note_letters(
@@ -90,18 +94,24 @@ def finish_within(outcome: Outcome) -> bool:
     return not refused
 
 
-def _held(outcomes: Sequence[Outcome]) -> dict[tuple[uuid.UUID, uuid.UUID | None], datetime]:
+def _held(outcomes: Collection[Outcome]) -> dict[tuple[uuid.UUID, uuid.UUID], datetime]:
     """Lock the rows that still bear the token of a claim; returns ids and tokens, with the database's clock."""
     claims = {one.claim.key for one in outcomes}  # of one run there may be two: a zombie's, and one that holds
-    rows = Run.objects.using(database_alias()).running().filter(id__in={id for id, _ in claims}).order_by("id")
-    found = dialect().lock(rows.annotate(at=DatabaseNow()), skip=False).values_list("id", "token", "at")
+    rows = Run.objects.using(database_alias()).running().filter(dialect().among("id", {id for id, _ in claims}))
+    found = dialect().lock(rows.order_by("id").annotate(at=DatabaseNow()), skip=False).values_list("id", "token", "at")
     return {(id, token): at for id, token, at in found if (id, token) in claims}
 
 
-def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) -> None:
-    """Write successes together."""
+def _is_plain(outcome: Outcome) -> bool:
+    """Whether it can be written together with others."""
+    return outcome.kind is Kind.SUCCEEDED and not (outcome.progress or outcome.lines_dropped)
+
+
+def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) -> set[tuple[Any, ...]]:
+    """Write successes together; returns the keys of those that fitted: of all, where the database does not tell."""
     rows = [(one.claim.id, one.claim.token, one.result, *_times(one, now, at)) for one in outcomes]
-    move_each(rows, Status.SUCCEEDED, ("result", "started_at", "finished_at"), end_reason="")
+    fits = move_each(rows, Status.SUCCEEDED, ("result", "started_at", "finished_at"), end_reason="")
+    return fits if dialect().tells_changes else {one.claim.key for one in outcomes}
 
 
 def _times(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[datetime, datetime]:
@@ -148,11 +158,11 @@ def _changes(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[str,
 
 
 def announce(outcomes: Iterable[Outcome]) -> None:
-    """Tell receivers of `run_finished` and the workers of this process what was written."""
-    for outcome in outcomes:
-        if outcome.kind in FINAL:
-            send_finished(outcome.claim, FINAL[outcome.kind])
-    wake()
+    """Tell receivers of `run_finished` what was written."""
+    if run_finished.receivers:
+        for outcome in outcomes:
+            if outcome.kind in FINAL:
+                send_finished(outcome.claim, FINAL[outcome.kind])
 
 
 def send_finished(one: Claim | Run, status: Status) -> None:

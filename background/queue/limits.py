@@ -43,8 +43,7 @@ class Candidate(NamedTuple):
     max_attempts: int
     executor: str
     unique_key: str | None
-    at: datetime  # the database's clock
-    row: Sequence[Any]  # what the claim is made of
+    row: Sequence[Any]  # what else the claim is made of
 
     @property
     def limited(self) -> bool:
@@ -56,7 +55,7 @@ class Candidate(NamedTuple):
         return self.job_id, self.trigger, self.concurrency_key.startswith(SLOT), self.concurrency
 
 
-COLUMNS = Candidate._fields[:-2]
+COLUMNS = Candidate._fields[:-1]
 
 Look = Callable[[QuerySet[Run], int], list[Candidate]]
 Depth = Callable[[str], int]

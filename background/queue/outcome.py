@@ -35,7 +35,7 @@ class Line:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as Claim
 class Outcome:
     """What happened to a claimed run in this attempt."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from background.models import Queue, Run
 from background.models.clock import DatabaseNow
 from background.models.queue import EVERYTHING
-from background.queue.wakeup import wake
+from background.queue.wakeup import telling, wake_on_commit
 from background.scope import database_alias
 
 
@@ -24,8 +24,9 @@ def resume_queue(name: str) -> Queue:
     """Let the runs of this queue start again."""
     rows = Queue.objects.using(database_alias())
     rows.get_or_create(name=name)
-    rows.filter(name=name).update(paused=False, paused_at=None, paused_by="", paused_reason="")
-    wake()
+    with telling():
+        rows.filter(name=name).update(paused=False, paused_at=None, paused_by="", paused_reason="")
+        wake_on_commit()
     return rows.get(name=name)
 
 

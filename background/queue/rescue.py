@@ -15,7 +15,6 @@ from background.models import Host, Lease, Run, Service
 from background.queue.finish import append_letters, send_finished
 from background.queue.limits import blocked_keys, unblock
 from background.queue.transitions import move
-from background.queue.wakeup import wake
 from background.scope import database_alias
 
 logger = logging.getLogger("background.queue")
@@ -67,8 +66,6 @@ def rescue(now: datetime | None = None) -> int:
             rescued += 1
             if moved_to in Run.FINISHED:
                 send_finished(run, moved_to)
-    if rescued:
-        wake()
     return rescued
 
 

@@ -11,6 +11,7 @@ from django.db.models import F
 from background.dialects import dialect
 from background.exceptions import InvalidTransition
 from background.models import Run
+from background.queue.wakeup import wake_on_commit
 from background.scope import database_alias
 
 Status = Run.Status
@@ -40,21 +41,24 @@ def move(
     Returns how many rows were changed: fewer than asked for means that someone else was faster. Blocks for one statement.
     """
     sources = [state for state, following in NEXT.items() if to in following and (of is None or state in of)]
-    rows = Run.objects.using(database_alias()).filter(id__in=list(ids), status__in=sources)
+    rows = Run.objects.using(database_alias()).filter(dialect().among("id", ids), status__in=sources)
     if held_by is not None:
         rows = rows.filter(token=held_by)
-    return rows.update(status=to, **_with(to, changes))
+    moved = rows.update(status=to, **_with(to, changes))
+    wake_on_commit(to == Status.READY and bool(moved))
+    return moved
 
 
-def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], **changes: Any) -> None:
+def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], **changes: Any) -> set[tuple[Any, ...]]:
     """Move running runs to a final state, each row (id, token, *columns) with values of its own, where id and token fit.
 
-    Blocks for one statement, or one per row where the database has none for that.
+    Returns the pairs (id, token) that fitted, if the database tells them (`tells_changes`). Blocks for one statement, or
+    one per row where the database has none for that.
     """
     if to not in NEXT[Status.RUNNING] or to not in Run.FINISHED:
         raise InvalidTransition(f"A running run cannot become {to} in a group.")
     fixed = _with(to, {**changes, "status": to})
-    dialect().update_each(Run, ("id", "token"), columns, rows, fixed, {"status": Status.RUNNING})
+    return dialect().update_each(Run, ("id", "token"), columns, rows, fixed, {"status": Status.RUNNING})
 
 
 def _with(to: str, changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,21 @@
-"""Own how a worker in this process hears at once of new runs; other processes poll."""
+"""Own how workers hear at once of new runs: in this process by a call, in others by what the database can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from django.db import transaction
+from django.db import connections, transaction
 
+from background.dialects import dialect
 from background.scope import database_alias
 
+# After it was told to others, they look for so long by themselves, and need not be told again (seconds).
+AWAKE = 0.005
+
 _listeners: set[Callable[[], None]] = set()
+_told_at = 0.0
 
 
 def listen(call: Callable[[], None]) -> Callable[[], None]:
@@ -23,7 +30,24 @@ def wake() -> None:
         call()
 
 
+@contextmanager
+def telling() -> Iterator[None]:
+    """Hold the transaction in which something is written and told of; none is opened where nobody needs to be told."""
+    global _told_at
+    alone = dialect().tells_others and not connections[database_alias()].in_atomic_block
+    if not alone or time.monotonic() - _told_at < AWAKE:
+        yield
+        return
+    with transaction.atomic(using=database_alias()):
+        yield
+    _told_at = time.monotonic()
+
+
 def wake_on_commit(ready: bool = True) -> None:
-    """Tell them once the caller's transaction has committed."""
-    if ready and _listeners:
-        transaction.on_commit(wake, using=database_alias())
+    """Tell hosts once the caller's transaction has committed. Blocks for a statement where the database tells others."""
+    connection = connections[database_alias()]
+    if not ready or any(entry[1] is wake for entry in reversed(connection.run_on_commit)):
+        return  # one word for each transaction
+    if connection.in_atomic_block:
+        dialect().tell()
+    transaction.on_commit(wake, using=database_alias())

@@ -47,8 +47,7 @@ def drain(queues: Iterable[str] | None = None, max_runs: int | None = None, now:
 
 
 def _execute(claimed: Claim, now: datetime | None) -> None:
-    execution = Execution(claimed, attach=attach, commit=finish_within)
-    execution.capture = capture.Capture(claimed.last_line)
+    execution = Execution(claimed, capture=capture.Capture(claimed.last_line), attach=attach, commit=finish_within)
     if claimed.executor == "loop":
         outcome = async_to_sync(arun)(execution)
     else:

@@ -35,11 +35,9 @@ def many(count, schedule="every 5m", **fields):
 
 
 def statements(work):
-    with CaptureQueriesContext(
-        connection,
-    ) as found:
+    with CaptureQueriesContext(connection) as found:
         work()
-    return len(found)
+    return len([one for one in found if one["sql"] != "NOTIFY background"])  # once for the test's own transaction
 
 
 def made():

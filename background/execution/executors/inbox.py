@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
 
 from background.execution.runner import Execution
@@ -20,19 +19,17 @@ class Inbox:
         self._capacity = capacity
         self._done = done
         self._waiting: queue.SimpleQueue[Execution | None] = queue.SimpleQueue()
-        self._pending = 0
-        self._lock = threading.Lock()
+        self._open: dict[Execution, None] = {}  # changed by single steps only, which need no lock
 
     @property
     def free(self) -> int:
         """Slots without work; negative where more wait than there are slots."""
-        return self._capacity - self._pending
+        return self._capacity - len(self._open)
 
     def put(self, execution: Execution, open_slot: Callable[[int], object]) -> None:
         """Have it executed by the next free slot; `open_slot` is told how many are needed now. Does not block."""
-        with self._lock:
-            self._pending += 1
-            open_slot(min(self._pending, self._capacity))
+        self._open[execution] = None
+        open_slot(min(len(self._open), self._capacity))
         self._waiting.put(execution)
 
     def serve(self, call: Callable[[Execution], Outcome | None], seconds: float, idle: Callable[[], object]) -> None:
@@ -55,12 +52,10 @@ class Inbox:
 
     def done(self, execution: Execution, outcome: Outcome) -> Execution | None:
         """Tell what happened; returns what is to be executed next in the slot."""
-        with self._lock:
-            self._pending -= 1
+        self._open.pop(execution, None)
         following = self._done(execution, outcome)
         if following is not None:
-            with self._lock:
-                self._pending += 1
+            self._open[following] = None
         return following
 
     def go_on(self, execution: Execution) -> None:
@@ -75,8 +70,8 @@ class Inbox:
                 if (execution := self._waiting.get_nowait()) is not None:
                     taken.append(execution)
         except queue.Empty:
-            with self._lock:
-                self._pending -= len(taken)
+            for one in taken:
+                self._open.pop(one, None)
         return taken
 
     def close(self, slots: int) -> None:
