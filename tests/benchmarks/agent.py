@@ -17,29 +17,33 @@ def main(name, measure):
     peer = find(name)
     take, peer.function = MEASURES[measure]
     os.environ.update(peer.environ())
+    made = make_database(peer, keep=measure == "history")
     if peer.django:
         import django
 
         django.setup()
-    make_ready(peer, keep=measure == "history")
+    if made:
+        peer.setup()
+    peer.prepare()
     options = SimpleNamespace(**json.loads(os.environ["BENCH_OPTIONS"]))
     began, machine = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), Machine(peer.servers)
     found = take(peer, options)
-    print(json.dumps({"peer": name, "measure": measure, "at": began, **found, **machine.disturbance()}))
+    print(
+        json.dumps(
+            {"peer": name, "measure": measure, "at": began, **found, **machine.disturbance(found["worker_cpu_s"])}
+        )
+    )
 
 
-def make_ready(peer, keep):
-    """Have a new database or, to keep it, the one of an earlier repeat, if nothing was left unfinished in it."""
+def make_database(peer, keep):
+    """Empty Redis and make a new database, unless that of an earlier repeat is to be kept and has nothing unfinished in it."""
     if peer.redis:
         peer.redis.empty()
-    kept = keep and peer.store.exists()
-    if kept and peer.unfinished():
-        kept = False
-    if peer.store and not kept:
-        peer.store.create()
-        rows_kept(peer).unlink(missing_ok=True)
-        peer.setup()
-    peer.prepare()
+    if not peer.store or (keep and peer.store.exists() and not peer.unfinished()):
+        return False
+    peer.store.create()
+    rows_kept(peer).unlink(missing_ok=True)
+    return True
 
 
 if __name__ == "__main__":

@@ -94,18 +94,17 @@ class Machine:
     """How much of the machine others used while something was measured."""
 
     def __init__(self, ours):
-        self._ours = ours  # () -> pids that belong to the measurement besides this process and its ended children
+        self._ours = ours  # () -> pids that belong to the measurement besides this process and the worker
         self._began = self._now()
 
     def _now(self):
-        mine = os.times()
-        own = sum((mine.user, mine.system, mine.children_user, mine.children_system)) * 100
-        return *_ticks(), own + coarse_cpu(self._ours()) / TICK
+        return *_ticks(), (time.process_time_ns() + coarse_cpu(self._ours())) / TICK
 
-    def disturbance(self):
+    def disturbance(self, worker):
+        """Return shares of all cores; `worker` is the CPU time of the worker's processes, seconds."""
         total, busy, steal, own = (after - before for before, after in zip(self._began, self._now(), strict=True))
         return {
-            "foreign_percent": round(100 * max(0, busy - own) / max(1, total), 1),
+            "foreign_percent": round(100 * max(0, busy - own - worker * 1e9 / TICK) / max(1, total), 1),
             "steal_percent": round(100 * steal / max(1, total), 1),
             "python_ms": _python_speed(),
         }
@@ -153,7 +152,7 @@ class Worker:
 
     def stop(self, limit=15):
         """Send SIGTERM to the main process and return how long it took until all are gone."""
-        self.members()
+        cpu = coarse_cpu(self.members())
         began, killed = time.monotonic(), False
         if self.alive:
             self.process.send_signal(signal.SIGTERM)
@@ -164,4 +163,5 @@ class Worker:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             time.sleep(0.005)
-        return {"exit_s": round(time.monotonic() - began, 3), "exit_code": self.process.returncode, "killed": killed}
+        seconds = round(time.monotonic() - began, 3)
+        return {"exit_s": seconds, "exit_code": self.process.returncode, "killed": killed, "worker_cpu_s": cpu / 1e9}

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.benchmarks import environment
@@ -20,6 +23,8 @@ def start():
     """Start those that are not running; print what to export."""
     for start_one in (_start_postgresql, _start_mariadb, _start_redis):
         start_one()
+    for port in PORTS.values():
+        _wait_for(port)
     print(f"export BENCH_POSTGRESQL=postgresql://postgres@127.0.0.1:{PORTS['postgresql']}")
     print(f"export BENCH_MARIADB=mysql://bench@127.0.0.1:{PORTS['mariadb']}")
     print(f"export BENCH_REDIS=redis://127.0.0.1:{PORTS['redis']}/0")
@@ -41,6 +46,14 @@ def _place(name, user=None):
         if user and os.getuid() == 0:
             shutil.chown(place, user, user)
     return place
+
+
+def _wait_for(port):
+    for _ in range(300):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"Nothing listens on port {port}; see the logs in {environment.folder('servers')}.")
 
 
 def _run(command, user=None):
@@ -79,13 +92,13 @@ def _start_mariadb():
     data, pid = place / "data", place / "pid"
     if pid.exists():
         return
-    first = place / "first.sql"
+    first, program = place / "first.sql", shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin") or "mariadbd"
     if not data.exists():
         _run(
             ["mariadb-install-db", f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal"],
             "mysql",
         )
-        first.write_text("CREATE USER bench@127.0.0.1; GRANT ALL ON *.* TO bench@127.0.0.1;\n")
+        first.write_text("CREATE USER IF NOT EXISTS bench@'127.0.0.1';\nGRANT ALL ON *.* TO bench@'127.0.0.1';\n")
     options = [
         f"--datadir={data}",
         f"--port={PORTS['mariadb']}",
@@ -94,8 +107,8 @@ def _start_mariadb():
         "--skip-name-resolve",
     ]
     options += [f"--socket={place / 'socket'}", f"--log-error={place / 'log'}", "--innodb-buffer-pool-size=512M"]
-    options += [f"--init-file={first}"] if not (place / "log").exists() else []
-    _run(["sh", "-c", 'nohup mariadbd --no-defaults "$@" >/dev/null 2>&1 &', "sh", *options], "mysql")
+    options += [f"--init-file={first}"]
+    _run(["sh", "-c", 'nohup "$@" >/dev/null 2>&1 &', "sh", program, "--no-defaults", *options], "mysql")
 
 
 def _start_redis():

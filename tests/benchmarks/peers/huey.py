@@ -22,7 +22,7 @@ class Huey(Peer):
         return ["{bin}/huey_consumer", "tests.benchmarks.tasks.huey.HUEY", "-w", "2", "-k", "process", "-q"]
 
     def setup(self):
-        self.prepare()  # makes its own tables
+        """It makes its tables when it is imported."""
 
     def enqueue(self, i):
         self.task(i)
