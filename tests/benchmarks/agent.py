@@ -17,7 +17,8 @@ def main(name, measure):
     peer = find(name)
     take, peer.function = MEASURES[measure]
     os.environ.update(peer.environ())
-    made = make_database(peer, keep=measure == "history")
+    options = SimpleNamespace(**json.loads(os.environ["BENCH_OPTIONS"]))
+    made = make_database(peer, options.history if measure == "history" else None)
     if peer.django:
         import django
 
@@ -25,7 +26,6 @@ def main(name, measure):
     if made:
         peer.setup()
     peer.prepare()
-    options = SimpleNamespace(**json.loads(os.environ["BENCH_OPTIONS"]))
     began, machine = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), Machine(peer.servers)
     found = take(peer, options)
     print(
@@ -35,14 +35,16 @@ def main(name, measure):
     )
 
 
-def make_database(peer, keep):
-    """Empty Redis and make a new database, unless that of an earlier repeat is to be kept and has nothing unfinished in it."""
+def make_database(peer, history):
+    """Empty Redis and make a new database, unless an earlier repeat left one with that history and nothing unfinished."""
     if peer.redis:
         peer.redis.empty()
-    if not peer.store or (keep and peer.store.exists() and not peer.unfinished()):
+    rows = rows_kept(peer)
+    has_rows = history and rows.exists() and int(rows.read_text()) == history
+    if not peer.store or (has_rows and peer.store.exists() and not peer.unfinished()):
         return False
     peer.store.create()
-    rows_kept(peer).unlink(missing_ok=True)
+    rows.unlink(missing_ok=True)
     return True
 
 

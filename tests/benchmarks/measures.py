@@ -2,7 +2,6 @@
 
 import os
 import random
-import sys
 import time
 from pathlib import Path
 
@@ -111,13 +110,9 @@ def finished(peer, limit):
 
 def history(peer, options):
     """Drain beside many finished runs, in a database that is kept for the next repeat."""
-    kept = rows_kept(peer)
-    missing = options.history - (int(kept.read_text()) if kept.exists() else 0)
-    if missing > 0:
-        began = time.perf_counter()
-        peer.seed(missing)
-        kept.write_text(str(options.history))
-        print(f"{missing} finished runs written in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    if not rows_kept(peer).exists():
+        peer.seed(options.history)
+        rows_kept(peer).write_text(str(options.history))
     return {"history": options.history, **drain(peer, options)}
 
 
