@@ -41,8 +41,6 @@ class Dialect:
 
     # Whether `tell` does anything.
     tells_others = False
-    # Whether `update_each` says which rows it has changed.
-    tells_changes = False
     # Words in the message of an error after which the same transaction may simply be tried again.
     passing: tuple[str, ...] = ()
     clock = "SELECT CURRENT_TIMESTAMP"
@@ -102,20 +100,19 @@ class Dialect:
         rows: Sequence[Sequence[Any]],
         fixed: dict[str, Any],
         guard: dict[str, Any],
-    ) -> set[tuple[Any, ...]]:
+    ) -> int:
         """Update many rows, each (*keys, *columns) with values of its own, the `fixed` ones besides, where the guard fits.
 
-        Returns the keys of the changed rows, if this database tells them (`tells_changes`). Blocks for one statement, or
-        one per row where the database has none for that.
+        Returns how many rows fitted. Blocks for one statement, or one per row where the database has none for that.
         """
         if not rows:
-            return set()
+            return 0
         ready = self._ready(model, [*keys, *columns], rows)
         return self._update_each(model, keys, columns, ready, self._readied(model, fixed), self._readied(model, guard))
 
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
-    ) -> set[tuple[Any, ...]]:
+    ) -> int:
         sets = self._list(", ", "{} = %s", [*columns, *fixed])
         where = self._list(" AND ", "{} = %s", [*keys, *guard])
         sql = f"UPDATE {self._quote(model._meta.db_table)} SET {sets} WHERE {where}"
@@ -123,7 +120,7 @@ class Dialect:
         values = [[*row[n:], *fixed.values(), *row[:n], *guard.values()] for row in rows]
         with connections[self.alias].cursor() as cursor:
             cursor.executemany(sql, values)
-        return set()
+            return int(cursor.rowcount)
 
     def _quote(self, name: str) -> str:
         return connections[self.alias].ops.quote_name(name)

@@ -14,7 +14,7 @@ class MySQL(Dialect):
 
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
-    ) -> set[tuple[Any, ...]]:
+    ) -> int:
         names = [*keys, *columns]
         first = f"SELECT {self._list(', ', '%s AS {}', names)}"
         more = f" UNION ALL SELECT {', '.join(['%s'] * len(names))}" * (len(rows) - 1)
@@ -26,7 +26,7 @@ class MySQL(Dialect):
         )
         with connections[self.alias].cursor() as cursor:
             cursor.execute(sql, [*(value for row in rows for value in row), *fixed.values(), *guard.values()])
-        return set()
+            return int(cursor.rowcount)  # Django has it count what fitted, not what was changed
 
     def warnings(self) -> list[str]:
         level = connections[self.alias].settings_dict.get("OPTIONS", {}).get("isolation_level", "read committed")

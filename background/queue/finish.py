@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F, Value
@@ -29,12 +29,19 @@ LETTERS = {Kind.SUCCEEDED: "s", Kind.FAILED: "f", Kind.CANCELLED: "c"}
 FINAL = {Kind.SUCCEEDED: Status.SUCCEEDED, Kind.FAILED: Status.FAILED, Kind.CANCELLED: Status.CANCELLED}
 
 
+class _Refused(Exception):
+    """Not all of them fit: which, has to be asked."""
+
+
 def finish(outcomes: Sequence[Outcome], now: datetime | None = None) -> list[Outcome]:
     """Write what happened and return the outcomes that were refused: someone else holds those runs by now.
 
     One transaction for all, tried again where the database breaks it off; sends `run_finished` after it. Blocks.
     """
-    refused, cancelled = dialect().in_transaction(lambda: _finish(outcomes, now))
+    try:
+        refused, cancelled = dialect().in_transaction(lambda: _finish(outcomes, now, trusting=True))
+    except _Refused:
+        refused, cancelled = dialect().in_transaction(lambda: _finish(outcomes, now))
     for outcome in refused:
         logger.warning(
             "run %s of %s is not held under this claim any more; its outcome is discarded",
@@ -48,23 +55,28 @@ def finish(outcomes: Sequence[Outcome], now: datetime | None = None) -> list[Out
     return refused
 
 
-def _finish(outcomes: Sequence[Outcome], now: datetime | None) -> tuple[list[Outcome], list[Outcome]]:
-    """Return the refused outcomes and those that would go on but were cancelled meanwhile."""
+def _finish(
+    outcomes: Sequence[Outcome], now: datetime | None, trusting: bool = False
+) -> tuple[list[Outcome], list[Outcome]]:
+    """Return the refused outcomes and those that would go on but were cancelled meanwhile.
+
+    If `trusting`, plain successes are written without a look at their rows before; raises _Refused where one does not fit.
+    """
     if not outcomes:
         return [], []
     first = {one.claim.key: one for one in reversed(outcomes)}  # one claim has one outcome
-    plain = [one for one in first.values() if _is_plain(one)]
+    plain = sorted(filter(_is_plain, first.values()), key=lambda one: one.claim.id)
     others = [one for one in first.values() if not _is_plain(one)]
-    held = _held(others if dialect().tells_changes else first.values())
-    if not dialect().tells_changes:
+    held = _held(others if trusting else first.values())
+    if not trusting:
         plain = [one for one in plain if one.claim.key in held]
     others = [one for one in others if one.claim.key in held]
-    if now is None and not held and any(one.took is None for one in plain):
-        held = _held(plain)
-    at = now or next(iter(held.values()), None) or datetime.now(UTC)  # the last: nobody asks for it
+    at = now or next(iter(held.values()), None) or dialect().now()
     for one in others:
         _write(one, now, at)
-    fits = {one.claim.key for one in others} | _write_plain(plain, now, at)
+    if _write_plain(plain, now, at) != len(plain):
+        raise _Refused()
+    fits = {one.claim.key for one in (*plain, *others)}
     written = [one for one in outcomes if one.claim.key in fits and first[one.claim.key] is one]
     refused = [one for one in outcomes if one.claim.key not in fits or first[one.claim.key] is not one]
     cancelled = _end_cancelled([one for one in written if one.kind not in FINAL], at)
@@ -107,11 +119,10 @@ def _is_plain(outcome: Outcome) -> bool:
     return outcome.kind is Kind.SUCCEEDED and not (outcome.progress or outcome.lines_dropped)
 
 
-def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) -> set[tuple[Any, ...]]:
-    """Write successes together; returns the keys of those that fitted: of all, where the database does not tell."""
+def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) -> int:
+    """Write successes together; returns how many fitted."""
     rows = [(one.claim.id, one.claim.token, one.result, *_times(one, now, at)) for one in outcomes]
-    fits = move_each(rows, Status.SUCCEEDED, ("result", "started_at", "finished_at"), end_reason="")
-    return fits if dialect().tells_changes else {one.claim.key for one in outcomes}
+    return move_each(rows, Status.SUCCEEDED, ("result", "started_at", "finished_at"), end_reason="")
 
 
 def _times(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[datetime, datetime]:

@@ -49,11 +49,10 @@ def move(
     return moved
 
 
-def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], **changes: Any) -> set[tuple[Any, ...]]:
+def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], **changes: Any) -> int:
     """Move running runs to a final state, each row (id, token, *columns) with values of its own, where id and token fit.
 
-    Returns the pairs (id, token) that fitted, if the database tells them (`tells_changes`). Blocks for one statement, or
-    one per row where the database has none for that.
+    Returns how many fitted. Blocks for one statement, or one per row where the database has none for that.
     """
     if to not in NEXT[Status.RUNNING] or to not in Run.FINISHED:
         raise InvalidTransition(f"A running run cannot become {to} in a group.")
