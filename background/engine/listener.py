@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from background.dialects import Ear, dialect
@@ -24,15 +25,20 @@ class Listener(EngineService):
         self._ear: Ear | None = None
 
     def execute(self, stop: StopToken) -> None:
-        self._stopped, tell = os.pipe()
-        forget = stop.add_callback(lambda: os.write(tell, b"!"))
+        self._stopped, tell = socket.socketpair()
+
+        def end() -> None:
+            with suppress(OSError):  # closed: it has ended already, by another way of hearing of the stop
+                tell.send(b"!")
+
+        forget = stop.add_callback(end)
         try:
             super().execute(stop)
         finally:
             forget()
             self._hang_up()
-            os.close(self._stopped)
-            os.close(tell)
+            self._stopped.close()
+            tell.close()
 
     def step(self, stop: StopToken) -> float:
         try:
@@ -41,7 +47,7 @@ class Listener(EngineService):
                     return TURN
                 self._ear = ear
                 wake()  # what was told meanwhile was not heard
-            if self._ear.wait(TURN, self._stopped):
+            if self._ear.wait(TURN, self._stopped.fileno()):
                 wake()
             return 0
         except Exception:

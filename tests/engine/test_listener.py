@@ -99,3 +99,18 @@ def test_who_enqueues_much_alone_tells_it_once_in_a_while(monkeypatch):
     for _ in range(5):
         enqueue(tasks.note)
     assert len(told) == 1
+
+
+def test_a_listener_that_has_ended_before_the_word_of_the_stop_arrives_says_nothing(caplog, monkeypatch):
+    """Where nothing can be heard it waits for the stop itself, and may be faster than the callback."""
+    monkeypatch.setattr("background.engine.listener.dialect", lambda: SimpleNamespace(listen=lambda: None))
+    stop = StopToken()
+    listener = Listener(SimpleNamespace(database_away=False))
+    thread = threading.Thread(target=listener.execute, args=(stop,))
+    stop.add_callback(lambda: thread.join(10))  # called before the listener's own
+    thread.start()
+    wait_until(lambda: len(stop._callbacks) == 2)
+
+    stop.request("end")
+
+    assert not thread.is_alive() and not caplog.records
