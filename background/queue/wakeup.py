@@ -48,6 +48,8 @@ def wake_on_commit(ready: bool = True) -> None:
     connection = connections[database_alias()]
     if not ready or any(entry[1] is wake for entry in reversed(connection.run_on_commit)):
         return  # one word for each transaction
-    if connection.in_atomic_block:
+    tells = dialect().tells_others
+    if tells and connection.in_atomic_block:
         dialect().tell()
-    transaction.on_commit(wake, using=database_alias())
+    if tells or _listeners:
+        transaction.on_commit(wake, using=database_alias())
