@@ -27,11 +27,16 @@ OWN = {id(task_signals.log_task_started), id(task_signals.log_task_finished)}
 LOG = logging.getLogger(task_signals.logger.name)
 
 
+def is_told_once(record: logging.LogRecord) -> bool:
+    """Tell what is no repetition, as a filter: the recorder tells each run in one line already."""
+    return record.levelno > logging.INFO
+
+
 def is_heard(signal: Signal) -> bool:
     """Tell whether anybody hears of it: Django's line is not wanted where the host tells the same."""
     heard = signal.receivers
     if len(heard) == 1 and heard[0][0][0] in OWN:
-        return LOG.isEnabledFor(logging.INFO)
+        return LOG.isEnabledFor(logging.INFO) and is_told_once not in LOG.filters
     return bool(heard)
 
 

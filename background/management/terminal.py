@@ -14,6 +14,8 @@ from typing import Any, Protocol, TextIO, cast
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from background.execution.telling import is_told_once
+
 try:
     from rich.console import Console
     from rich.table import Table
@@ -90,9 +92,9 @@ def configure_logging(stream: TextIO | None = None, verbosity: int = 1, colour: 
         root.addHandler(handler)
         root.setLevel(min(root.level or logging.WARNING, logging.WARNING if verbosity == 0 else logging.INFO))
     for twice in map(logging.getLogger, TWICE):
-        # No repetitions: the recorder tells each run in one line already.
-        if verbosity < 2 and not twice.handlers and not twice.level:
-            twice.setLevel(logging.WARNING)
+        # At the logger, and not by its level: Django sets its loggers up anew when an application is loaded for --serve.
+        if verbosity < 2 and not twice.handlers and is_told_once not in twice.filters:
+            twice.addFilter(is_told_once)
     if not ours.handlers or verbosity != 1:  # else the site has said what it wants to read of us
         ours.setLevel(level)
 

@@ -82,7 +82,9 @@ def test_a_queue_that_another_process_resumes_is_heard_of(heard):
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server")
 def test_a_listener_whose_connection_is_killed_listens_anew(heard):
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'LISTEN background'")
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'LISTEN background'"
+        )
         assert cursor.fetchone() == (1,)
     wait_until(lambda: heard)  # it asks what it has missed
     heard.clear()

@@ -5,6 +5,8 @@ import logging
 
 import pytest
 
+from background.compat import task_finished, task_started
+from background.execution.telling import LOG, is_heard
 from background.management.terminal import LineFormatter, configure_logging, wants_colour
 
 
@@ -166,3 +168,22 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_terminal(
         monkeypatch.setenv(name, value)
 
     assert wants_colour(Terminal() if terminal else io.StringIO(), asked) is wanted
+
+
+def test_signals_that_only_django_would_log_are_not_sent_where_the_host_tells_the_same(bare):
+    before = LOG.level, LOG.filters[:]
+    try:
+        LOG.filters.clear()
+        LOG.setLevel(logging.INFO)
+        assert is_heard(task_started) and is_heard(task_finished)
+        written(verbosity=2)
+        assert is_heard(task_started)
+        written()
+        LOG.setLevel(logging.NOTSET)  # as Django does when it sets up its logging anew
+        assert not is_heard(task_started) and not is_heard(task_finished)
+        task_started.connect(written)
+        assert is_heard(task_started) and not is_heard(task_finished)
+    finally:
+        task_started.disconnect(written)
+        LOG.setLevel(before[0])
+        LOG.filters[:] = before[1]
