@@ -12,7 +12,8 @@ from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.base import EngineService, HostView
 from background.engine.leases import BELIEVED, renew
-from background.models import Host, Service
+from background.engine.pauses import paused_services
+from background.models import Host, Service, ServiceStart
 from background.queue.rescue import forget_services
 from background.scope import database_alias
 from background.timing.elapsed import elapsed
@@ -30,9 +31,11 @@ class Housed(Protocol):
     """A service of this host, as the heartbeat sees it."""
 
     name: str
+    engine: bool
     standing: Any
 
     def obey(self, verb: str, by: str) -> None: ...
+    def hold(self, paused: bool) -> None: ...
 
 
 class Leased(Protocol):
@@ -116,12 +119,28 @@ class Heartbeat(EngineService):
                 except BaseException:
                     facts.dirty = True
                     raise
+            while (life := facts.take_life()) is not None:
+                try:
+                    self._write_life(one.name, life)
+                except BaseException:
+                    facts.give_back(life)
+                    raise
+
+    def _write_life(self, name: str, life: Any) -> None:
+        """Write a start of a service, or its end; the oldest of the name give way."""
+        rows = ServiceStart.objects.using(database_alias())
+        facts = {"name": name, "host_id": self.host.id, "host_name": self.host.name, **life.row()}
+        if rows.update_or_create(id=life.id, defaults=facts)[1]:
+            surplus = rows.filter(name=name).order_by("-started_at").values_list("id", flat=True)[ServiceStart.KEPT :]
+            if old := list(surplus[: ServiceStart.KEPT]):
+                rows.filter(id__in=old).delete()
 
     def hear(self) -> None:
-        """Obey the wishes of people that are written in this host's rows."""
+        """Obey the wishes of people that are written in this host's rows, and those that are meant for all hosts."""
         alias = database_alias()
         wishes = Service.objects.using(alias).filter(host=self.host.id).exclude(request_verb="")
         by_name = {one.name: one for one in self._services()}
+        self._hold([one for one in by_name.values() if not one.engine])
         for row in wishes:
             # By its verb, not by its time: SQLite keeps times as text, and the same instant may be written in two ways.
             taken = Service.objects.using(alias).filter(pk=row.pk, request_verb=row.request_verb)
@@ -133,6 +152,11 @@ class Heartbeat(EngineService):
             and (by := asked.values_list("stop_requested_by", flat=True).first()) is not None
         ):
             self.host.request_stop(f"asked by {by}" if by else "asked by a person")
+
+    def _hold(self, users: list[Housed]) -> None:
+        paused = paused_services() if users else ()
+        for one in users:
+            one.hold(one.name in paused)
 
 
 def sign_off(host_id: Any, code: int, reason: str) -> None:

@@ -21,6 +21,7 @@ from background.engine.base import AWAY, EngineService
 from background.engine.heartbeat import Heartbeat, sign_off
 from background.engine.listener import Listener
 from background.engine.memory import DatabaseMemory
+from background.engine.pauses import paused_services
 from background.engine.pruner import Pruner
 from background.engine.recorder import Recorder
 from background.engine.rescuer import Rescuer
@@ -28,6 +29,7 @@ from background.engine.scheduler import Scheduler
 from background.engine.worker import Worker
 from background.exceptions import StartFailed, StartTimedOut
 from background.host.asking import ask_apart, ask_patiently, software
+from background.host.command import command_line
 from background.host.lease import Lease
 from background.host.shutdown import LEAST, LOOK, Shutdown
 from background.host.signals import notify, watchdog_interval
@@ -157,6 +159,9 @@ class Host:
         self._written = True
         if self.options.parent is None:
             catalog.sync()
+        paused = paused_services() if self.users else ()
+        for one in self.users:
+            one.hold(one.name in paused)
 
     def _write_row(self, host_id: uuid.UUID) -> None:
         now = dialect().now()
@@ -172,6 +177,7 @@ class Host:
                 "heartbeat_at": now,
                 "version": build_version(),
                 "software": software(),
+                "command": command_line(),
                 "concurrency": own.capacity() if own else {},
                 "queues": list(self.options.queues) if self.options.queues is not None else None,
                 "excluded_queues": list(self.options.excluded_queues),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+import uuid
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from background.jobs.policies import storable
-from background.models import Service
+from background.models import Service, ServiceStart
+from background.models.ids import uuid7
 from background.services.base import BackgroundService, Tick
 from background.services.periodic import TooManyFailures
 from background.signals import service_failed
@@ -18,11 +21,31 @@ from background.signals import service_failed
 logger = logging.getLogger("background.host")
 
 State = Service.State
+Reason = ServiceStart.Reason
 WORDS: dict[str, str] = {
     State.RUNNING: "started",
     State.STOPPED: "stopped",
     State.STANDBY: "stands by: another host has the lease",
+    State.PAUSED: "is paused: it rests until a person resumes it",
 }
+# States that a service can enter only in good health.
+RESTED = (State.RUNNING, State.STOPPED, State.PAUSED)
+
+
+@dataclass
+class Life:
+    """One start of a service, and how it ended."""
+
+    restart: int
+    id: uuid.UUID = field(default_factory=uuid7)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    ended_at: datetime | None = None
+    reason: str = ""
+    error: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of its row."""
+        return {name: value for name, value in vars(self).items() if name != "id"}
 
 
 class Standing:
@@ -36,6 +59,8 @@ class Standing:
         self.dirty = True
         self._lock = threading.Lock()
         self._final = False
+        self._life: Life | None = None
+        self._lives: dict[uuid.UUID, Life] = {}  # those that are not written
         self.state: str = State.STARTING
         self.healthy = True
         self.error = ""
@@ -55,11 +80,39 @@ class Standing:
             if self._final or (of and self.state not in of):
                 return
             self.state, self.since, self._final = state, datetime.now(UTC), for_ever
-            self.healthy = state != State.FAILED and (self.healthy or state in (State.RUNNING, State.STOPPED))
+            self.healthy = state != State.FAILED and (self.healthy or state in RESTED)
         word = WORDS.get(state)
         if word:
             logger.log(logging.DEBUG if self.engine else logging.INFO, "%s %s", self.name, word)
         self.touch()
+
+    def begin_life(self) -> None:
+        """Take note of a start; those of the engine are not told: they are the host's."""
+        if not self.engine:
+            with self._lock:
+                self._life = Life(self.restarts)
+                self._lives[self._life.id] = self._life
+
+    def end_life(self, reason: str, error: BaseException | None = None) -> None:
+        """Take note of how the life that began last has ended."""
+        with self._lock:
+            if (life := self._life) is None:
+                return
+            self._life = None
+            life.ended_at, life.reason = datetime.now(UTC), reason
+            life.error = storable(f"{type(error).__name__}: {error}")[:300] if error is not None else ""
+            self._lives[life.id] = life
+        self.touch()
+
+    def take_life(self) -> Life | None:
+        """Return a life that is to be written, the oldest first; None when all are."""
+        with self._lock:
+            return replace(self._lives.pop(next(iter(self._lives)))) if self._lives else None
+
+    def give_back(self, life: Life) -> None:
+        """Keep what could not be written, unless there is something newer."""
+        with self._lock:
+            self._lives.setdefault(life.id, life)
 
     def touch(self) -> None:
         self.dirty = True

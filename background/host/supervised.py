@@ -14,7 +14,7 @@ from background.conf import get_settings
 from background.exceptions import StopRequested
 from background.host.lease import Lease
 from background.host.restarts import HEALTHY, Restarts, Verdict
-from background.host.standing import Standing, State
+from background.host.standing import Reason, Standing, State
 from background.host.thread import ServiceThread, settle
 from background.scope import arefresh_connections, refresh_connections
 from background.services.base import BackgroundService, Tick
@@ -55,6 +55,7 @@ class Supervised:
         self.executed = threading.Event()  # nothing of on_start and execute is going on
         self.ended = threading.Event()  # its life is over: on_stop has been called, too
         self.begun = False
+        self.held = False  # a person has paused it, here and everywhere
         self.was_started = False
         self.hook_errors: list[str] = []
         self._stop_host = stop_host
@@ -140,6 +141,25 @@ class Supervised:
             self._hurry = True
             self.thread.wake()
 
+    def hold(self, paused: bool) -> None:
+        """Rest as long as a person's pause lasts, then begin again; what had ended by itself stays so."""
+        if self.engine or paused == self.held:
+            return
+        self.held = paused
+        if not self.begun:
+            return
+        logger.info("%s: %s by a person", self.name, "paused" if paused else "resumed")
+        if not self.ended.is_set():
+            if paused:
+                self._ask("paused by a person", Deadline.after(self._time_to_stop()))
+            else:
+                self._wish = "restart"  # it is still stopping
+        elif paused:
+            self.standing.enter(State.PAUSED, of=(State.FAILED,))
+        elif self.state == State.PAUSED and not self._stopping:
+            self._restarts, self._wish = Restarts(self.service), ""
+            self.begin()
+
     def check(self) -> None:
         """Look after what time decides: leases that are over, watchdogs that bark, deafness, recovery."""
         now = time.monotonic()
@@ -205,18 +225,32 @@ class Supervised:
             return self._end_unlived()
         if self.lease is not None and not self._stand_by(self.lease):
             return self._end_unlived()
+        self.standing.begin_life()
         try:
             error = self._start_and_execute()
-        except NotStarted:
+        except NotStarted as fault:
+            self.standing.end_life(Reason.FAILED, fault.__cause__)
             return False
         finally:
             if self.lease is not None:
                 self.lease.give_back()
+        self.standing.end_life(self._why_over(error), error)
         return self._decide(error)
+
+    def _why_over(self, error: BaseException | None) -> Reason:
+        if error is not None:
+            return Reason.FAILED
+        if self._stopping:
+            return Reason.HOST
+        if not self._token.requested:
+            return Reason.FINISHED
+        if self._token.reason == "lease-lost":
+            return Reason.LEASE
+        return Reason.PAUSED if self.held else Reason.RESTARTED if self._wish == "restart" else Reason.STOPPED
 
     def _begin_life(self) -> bool:
         with self._lock:
-            if self._stopping or self._wish == "stop":
+            if self._stopping or self.held or self._wish == "stop":
                 return False
             self._wish, self._deaf = "", False
             self._token = StopToken(
@@ -228,10 +262,13 @@ class Supervised:
             return True
 
     def _end_unlived(self) -> bool:
-        if self._wish == "restart" and not self._stopping:
+        if self._wish == "restart" and not (self._stopping or self.held):
             return True
-        self.standing.enter(State.STOPPED)
+        self._rest()
         return False
+
+    def _rest(self) -> None:
+        self.standing.enter(State.PAUSED if self.held and not self._stopping else State.STOPPED)
 
     def _stand_by(self, lease: Lease) -> bool:
         """Wait until the lease is held; False when asked to stop first."""
@@ -306,8 +343,8 @@ class Supervised:
         """Decide, by policy and wishes, what follows the end of execute."""
         if error is not None:
             self.standing.note_failure(error)
-        if self._stopping or self._wish == "stop":
-            self.standing.enter(State.STOPPED)
+        if self._stopping or self.held or self._wish == "stop":
+            self._rest()
             return False
         if self._wish == "restart" or self._token.reason == "lease-lost":
             self.standing.restarts += self._wish == "restart"

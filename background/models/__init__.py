@@ -9,6 +9,21 @@ from background.models.log import RunLog
 from background.models.queue import Queue
 from background.models.run import Run
 from background.models.service import Service
+from background.models.service_pause import ServicePause
 from background.models.skip import Skip
+from background.models.start import ServiceStart
 
-__all__ = ["Artifact", "Checkpoint", "Host", "Job", "Lease", "Queue", "Run", "RunLog", "Service", "Skip"]
+__all__ = [
+    "Artifact",
+    "Checkpoint",
+    "Host",
+    "Job",
+    "Lease",
+    "Queue",
+    "Run",
+    "RunLog",
+    "Service",
+    "ServicePause",
+    "ServiceStart",
+    "Skip",
+]

@@ -63,6 +63,9 @@ class Host(models.Model):
     software = models.JSONField(
         _("software"), default=dict, blank=True, help_text=_("Versions of Python, Django and the database.")
     )
+    command = models.CharField(
+        _("command"), max_length=500, blank=True, help_text=_("The command line, without what is secret in it.")
+    )
     concurrency = models.JSONField(_("capacity"), default=dict, blank=True, help_text=_("Slots by executor."))
     running = models.JSONField(_("in use"), default=dict, blank=True, help_text=_("Slots in use by executor."))
     queues = models.JSONField(_("queues"), null=True, blank=True, help_text=_("Queues it serves; null: all."))

@@ -28,6 +28,8 @@ class Service(models.Model):
         STOPPED = "stopped", _("stopped")
         # It was given up.
         FAILED = "failed", _("failed")
+        # A person paused it on all hosts.
+        PAUSED = "paused", _("paused")
 
     class Request(models.TextChoices):
         START = "start", _("start")

@@ -11,7 +11,7 @@ from django.db.models import Exists, F, OuterRef
 from background import registry
 from background.conf import get_settings
 from background.dialects import dialect
-from background.models import Host, Lease, Run, Service
+from background.models import Host, Lease, Run, Service, ServiceStart
 from background.queue.finish import append_letters, send_finished
 from background.queue.limits import blocked_keys, unblock
 from background.queue.transitions import move
@@ -37,6 +37,8 @@ def declare_lost(now: datetime | None = None) -> list[Host]:
             logger.warning(
                 "host %s is lost: no heartbeat for %.0f s", host.name, (now - host.heartbeat_at).total_seconds()
             )
+            open_starts = ServiceStart.objects.using(database_alias()).filter(host=host, ended_at=None)
+            open_starts.update(ended_at=host.heartbeat_at, reason=ServiceStart.Reason.LOST)
             # Its leases run out by themselves: it may have taken one just now, and believe in it.
             _say_stopped(host, "host lost")
             lost.append(host)
