@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from django.db import OperationalError, connections, models, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connections, models, transaction
+
+from background.scope import closing_on_error
 
 T = TypeVar("T")
 
@@ -87,6 +89,27 @@ class Dialect:
                 logger.debug("transaction broken off, tried again in %.3f s: %s", pause, error)
                 time.sleep(pause)
         raise AssertionError("unreachable")
+
+    def once(self, write: Callable[[], T], is_written: Callable[[], bool]) -> T | None:
+        """Return `write()`, tried once more where the connection was lost; None if it took effect without an answer. Blocks.
+
+        What it writes has ids made before, by which `is_written` asks. Inside a caller's transaction the error goes up.
+        """
+        connection = connections[self.alias]
+        if connection.in_atomic_block or (connection.connection is not None and not connection.autocommit):
+            return write()
+        try:
+            return write()
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("written again unless it is there, the answer was lost: %s", error)
+            with closing_on_error(connection):
+                connection.close()
+        try:
+            return None if is_written() else write()
+        except IntegrityError:  # it was still on its way
+            if not is_written():
+                raise
+            return None
 
     def among(self, name: str, values: Iterable[Any]) -> models.Q:
         """Return the condition that a column has one of many values."""

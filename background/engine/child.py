@@ -33,14 +33,14 @@ class Child:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._sending = threading.Lock()
-        self._execution: Execution | None = None
+        self._execution: Execution | None = None  # what the host talks of
+        self._running: Execution | None = None  # what this process is executing, known to its main thread alone
         self._news = threading.Semaphore(0)
         self._busy = threading.Event()
 
     def work(self) -> None:
         """Execute what comes through the pipe. Blocks until it is closed."""
-        # The host says why, through the pipe; without its word the signal speaks for itself.
-        signal.signal(signal.SIGTERM, lambda *_: threading.Timer(1, self._asked, ["terminated"]).start())
+        signal.signal(signal.SIGTERM, lambda *_: self._terminated())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which tells
         threading.Thread(target=self._listen, name="background-pipe", daemon=True).start()
         threading.Thread(target=self._report, name="background-report", daemon=True).start()
@@ -50,9 +50,11 @@ class Child:
             execution = self._execution
             if execution is None:
                 return close_connections()
+            self._running = execution
             self._busy.set()
             outcome = run(execution)
             self._busy.clear()
+            self._running = None
             with self._sending:  # what was reported meanwhile goes before it
                 self._execution = None
             self._send(outcome=wire.outcome_to(outcome), stored=execution.stored is not None)
@@ -80,6 +82,14 @@ class Child:
     def _asked(self, reason: str, seconds: float | None = None) -> None:
         if (execution := self._execution) is not None:
             execution.stop.request(reason, None if seconds is None else Deadline.after(seconds))
+
+    def _terminated(self) -> None:
+        """The host says why, through the pipe; without its word within a second the signal speaks for itself.
+
+        It is meant for what is being executed now, and not for what is a second later.
+        """
+        if self._running is not None:
+            threading.Timer(1, self._running.stop.request, ["terminated"]).start()
 
     def _report(self) -> None:
         """Hand over what the run says while it is being executed."""

@@ -58,9 +58,7 @@ def enqueue(
     run.request_key = request_key
     if run.unique_key or request_key:
         return insert_unique(run, _delay(task, fields))
-    with telling():
-        run.save(force_insert=True, using=database_alias())
-        wake_on_commit(run.status == Status.READY)
+    dialect().once(lambda: _insert_told(run), lambda: _is_there(run))
     return run
 
 
@@ -75,14 +73,20 @@ def enqueue_many(orders: Iterable[Order]) -> list[Run]:
         make(task, args, kwargs, rows.get(getattr(task, "job_name", "")), None, **_of_using(task))
         for task, args, kwargs in orders
     ]
+    written = list(runs)
+    dialect().once(lambda: _insert_many(orders, runs, written), lambda: _is_there(*runs))
+    return written
+
+
+def _insert_many(orders: Sequence[Order], runs: Sequence[Run], written: list[Run]) -> None:
+    """Write all or nothing; `written` is told what stands for each in the end."""
     with transaction.atomic(using=database_alias()):
         plain = [run for run in runs if run.unique_key is None]
         Run.objects.using(database_alias()).bulk_create(plain, batch_size=500)
         # In the order of their keys: so two callers with the same ones cannot wait for each other.
         for _, place in sorted((run.unique_key, place) for place, run in enumerate(runs) if run.unique_key):
-            runs[place] = insert_unique(runs[place], _delay(orders[place][0], {}))
+            written[place] = insert_unique(runs[place], _delay(orders[place][0], {}))
         wake_on_commit(any(run.status == Status.READY for run in plain))
-    return runs
 
 
 def trigger(job: Job, user: Any = None, *, reason: str = "", request_key: str | None = None, **kwargs: Any) -> Run:
@@ -199,7 +203,7 @@ def insert_unique(run: Run, delay: timedelta | None = None) -> Run:
         if _is_replaceable(run) and (found := dialect().in_transaction(lambda: _replace(run, delay))):
             return found
         try:
-            dialect().in_transaction(lambda: _insert(run))
+            dialect().once(lambda: dialect().in_transaction(lambda: _insert(run)), lambda: _is_there(run))
         except IntegrityError as refusal:
             error = refusal
             continue  # someone was faster; by now theirs may have ended again
@@ -207,6 +211,17 @@ def insert_unique(run: Run, delay: timedelta | None = None) -> Run:
     raise InvalidTransition(
         f"The unique key {run.unique_key!r} was taken and freed again and again; try later."
     ) from error
+
+
+def _is_there(*runs: Run) -> bool:
+    """Tell whether any of these runs was written. Blocks for a query."""
+    ids = [run.id for run in runs if run.unique_key is None][:1] or [run.id for run in runs][:500]
+    return Run.objects.using(database_alias()).filter(id__in=ids).exists()
+
+
+def _insert_told(run: Run) -> None:
+    with telling():
+        _insert(run)
 
 
 def _insert(run: Run) -> None:

@@ -179,6 +179,12 @@ def process_that_listens(context):
     context.stop.raise_if_requested()
 
 
+@background.job(executor="process", takes_context=True)
+def process_that_waits(context, seconds):
+    say("waits")
+    return context.stop.wait(seconds)
+
+
 @background.job(executor="process")
 def process_that_sleeps():
     say("sleeps")

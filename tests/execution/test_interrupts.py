@@ -3,11 +3,13 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from background.exceptions import RunCancelled, RunTimedOut
-from background.execution.executors import thread
+from background.execution.executors import loop, thread
 from background.models import Run
 from background.testing import run_host
 from tests.app import background as tasks
@@ -315,6 +317,42 @@ def test_a_thread_that_ignores_its_timeout_is_given_up_and_replaced(task, monkey
     assert run.result is None
     assert other.status == "succeeded"
     assert "hear_nothing" in caplog.text  # where it stands
+
+
+def deaf_coroutine(end):
+    async def hear_nothing():
+        tasks.gate("deaf.arrived").set()
+        while not end.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    return hear_nothing
+
+
+@pytest.mark.parametrize(("how", "status"), [("timeout", "failed"), ("cancel", "cancelled")])
+def test_a_coroutine_that_ignores_its_end_is_given_up_and_another_has_its_slot(how, status, task, monkeypatch, caplog):
+    for name, seconds in (("PATIENCE", 0.1), ("GRACE", 0.2), ("LOOK", 0.05)):
+        monkeypatch.setattr(loop, name, seconds)
+    end = threading.Event()
+    with run_host(ASYNC_CONCURRENCY=1) as host:
+        result = task(deaf_coroutine(end), timeout=0.2 if how == "timeout" else None).enqueue()
+        arrived("deaf")
+        waiting = task(answer).enqueue()
+        if how == "cancel":
+            get(result).cancel()
+        (run, other) = ended(host, result, waiting)
+        end.set()
+        host.wait_for(lambda: "ended after all" in caplog.text)
+        assert host.stop() == 0
+
+    run.refresh_from_db()
+    assert (run.status, run.result, other.result) == (status, None, 42)
+    assert run.error_type == ("background.exceptions.RunTimedOut" if how == "timeout" else "")
+    assert "hear_nothing" in caplog.text  # where it stands
+
+
+async def answer():
+    return await sync_to_async(Effect.objects.count)() + 42
 
 
 def test_a_host_that_stops_while_a_given_up_thread_goes_on_says_so_by_its_exit_code(task, monkeypatch):

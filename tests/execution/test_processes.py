@@ -80,6 +80,19 @@ def test_the_stop_token_of_a_process_hears_a_cancel_at_once():
     assert took < 5  # not only when the deaf are killed
 
 
+def test_the_signal_of_a_cancel_is_not_heard_by_the_next_run_of_the_process():
+    with run_host(PROCESS_CONCURRENCY=1) as host:
+        result = tasks.process_that_listens.enqueue()
+        noted("listens")
+        following = tasks.process_that_waits.enqueue(2)
+        Run.objects.get(id=result.id).cancel()
+        (run, other) = finished(host, result, following)
+
+    assert (run.status, other.status, other.result) == ("cancelled", "succeeded", False)
+    pids = Effect.objects.filter(name__in=["listens", "waits"]).order_by("id").values_list("note", flat=True)
+    assert len(pids) == 2 and len(set(pids)) == 1  # one process, and each begun once
+
+
 def test_a_process_deaf_to_its_cancel_is_killed():
     with run_host() as host:
         result = tasks.process_that_sleeps.enqueue()

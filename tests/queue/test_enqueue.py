@@ -1,10 +1,11 @@
 """How runs come to be."""
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from background import catalog
@@ -35,6 +36,63 @@ def test_a_run_enqueued_in_a_transaction_that_is_rolled_back_does_not_exist():
 
     assert Run.objects.count() == 0
     assert enqueue(tasks.single, ["a"]).status == "ready"
+
+
+WAYS = {
+    "a task": lambda: [tasks.note.enqueue("x")],
+    "a unique task": lambda: [tasks.single.enqueue("a")],
+    "a request": lambda: [enqueue(tasks.note, ["x"], request_key="r")],
+    "many": lambda: enqueue_many([(tasks.note, ["x"], {}), (tasks.single, ["a"], {}), (tasks.single, ["a"], {})]),
+    "many that are unique": lambda: enqueue_many([(tasks.single, ["b"], {}), (tasks.single, ["a"], {})]),
+}
+
+
+@contextmanager
+def connection_lost(when, monkeypatch):
+    """Lose the connection once: before the next INSERT arrives, or after its commit and before the answer."""
+    lost = []
+
+    def lose():
+        lost.append(when)
+        raw = connection.connection
+        getattr(raw, "_force_close", raw.close)()  # PyMySQL's word for a connection that broke
+        raise OperationalError("the connection was closed unexpectedly")
+
+    def at_insert(execute, sql, *rest):
+        is_insert = sql.startswith("INSERT") and not lost
+        if is_insert and when == "before":
+            lose()
+        result = execute(sql, *rest)
+        if is_insert and not connection.in_atomic_block:
+            lose()
+        return result
+
+    def at_commit():
+        commit()
+        if not lost and when == "after":
+            lose()
+
+    commit = connection._commit
+    monkeypatch.setattr(connection, "_commit", at_commit)
+    with connection.execute_wrapper(at_insert):
+        yield
+    assert lost == [when]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_whose_answer_is_lost_with_the_connection_is_neither_lost_nor_doubled(way, when, monkeypatch):
+    with connection_lost(when, monkeypatch):
+        runs = WAYS[way]()
+    assert {str(run.id) for run in runs} == {str(id) for id in Run.objects.values_list("id", flat=True)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_a_transaction_the_loss_of_the_connection_is_the_callers_to_repeat(monkeypatch):
+    with pytest.raises(OperationalError), connection_lost("before", monkeypatch), transaction.atomic():
+        enqueue(tasks.note, ["x"])
+    assert not Run.objects.exists()
 
 
 def test_enqueueing_a_plain_task_is_one_query(django_assert_num_queries):

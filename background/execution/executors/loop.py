@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from asyncio import AbstractEventLoop, Task
 from collections import deque
 from contextlib import suppress
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
+from background.exceptions import RunCancelled
 from background.execution.executors.inbox import Done
+from background.execution.executors.thread import GRACE, PATIENCE, task_of
 from background.execution.runner import Execution, arun, failed
 from background.queue.outcome import Outcome
 from background.scope import arefresh_connections, close_connections, fresh_context
@@ -20,6 +23,8 @@ logger = logging.getLogger("background.execution")
 
 # Seconds after which a slot without work looks after its connections.
 IDLE = 10.0
+# Between two looks for coroutines that do not hear that they were cancelled (seconds).
+LOOK = 1.0
 
 
 class LoopExecutor:
@@ -36,6 +41,7 @@ class LoopExecutor:
         self._waiting: deque[Execution] = deque()  # for a slot
         self._idle: list[asyncio.Queue[Execution | None]] = []
         self._slots = 0
+        self._look_at = 0.0
         self._tasks: dict[Execution, Task[Outcome] | None] = {}
 
     @property
@@ -88,17 +94,25 @@ class LoopExecutor:
                     return await self._close_slot()
                 while execution is not None:
                     outcome = await self._call(execution)
-                    with self._lock:
-                        self._pending -= 1
-                    self._tasks.pop(execution, None)
-                    execution = self._done(execution, outcome)
-                    if execution is not None:
-                        with self._lock:
-                            self._pending += 1
-                        self._tasks[execution] = None
-                    elif self._waiting:
-                        execution = self._waiting.popleft()
+                    if execution not in self._tasks:  # given up: another slot has this one's place
+                        logger.warning("run %s of %s ended after all", execution.claim.id, execution.claim.task)
+                        return await self._close_slot()
+                    execution = self._next(execution, outcome)
                 self._idle.append(inbox)
+
+    def _next(self, execution: Execution, outcome: Outcome) -> Execution | None:
+        """Tell what happened; returns what the slot executes next, if anything."""
+        with self._lock:
+            self._pending -= 1
+        self._tasks.pop(execution, None)
+        following = self._done(execution, outcome)
+        if following is not None:
+            with self._lock:
+                self._pending += 1
+            self._tasks[following] = None
+        elif self._waiting:
+            following = self._waiting.popleft()
+        return following
 
     async def _call(self, execution: Execution) -> Outcome:
         context = fresh_context()
@@ -121,8 +135,34 @@ class LoopExecutor:
         return [execution for execution, task in list(self._tasks.items()) if task is not None]
 
     def enforce(self) -> float | None:
-        """Nothing to do: timeouts are the loop's own."""
+        """Now and then, give up coroutines that were cancelled long ago and go on; timeouts are the loop's own."""
+        now = time.monotonic()
+        if self._loop is None or now < self._look_at:
+            return None
+        self._look_at = now + LOOK
+        for execution in self.active():
+            if execution.reason in ("timeout", "cancelled", "replaced", "host-lost"):
+                execution.asked_at = execution.asked_at or now
+                if now - execution.asked_at >= PATIENCE + GRACE:
+                    self._loop.call_soon_threadsafe(self._give_up, execution)
         return None
+
+    def _give_up(self, execution: Execution) -> None:
+        """End the run whose coroutine hears nothing; it keeps its slot and its ORM thread, and a new slot takes the place."""
+        task = self._tasks.get(execution)
+        if task is None or task.done():
+            return
+        logger.error(
+            "run %s of %s does not hear that it shall end (%s): it is ended without its coroutine, which goes on at:\n%s",
+            execution.claim.id,
+            execution.claim.task,
+            execution.reason,
+            self.stack_of(execution),
+        )
+        self._slots -= 1
+        following = self._next(execution, failed(execution, task_of(execution), RunCancelled()))
+        if following is not None:
+            self._hand_out(following)
 
     def cancel(self, execution: Execution) -> None:
         """Cancel the coroutine at once; its stop token tells why. Does not block."""

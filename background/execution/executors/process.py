@@ -174,7 +174,8 @@ class ProcessExecutor:
         except (ProcessDied, OSError) as error:
             return failed(execution, task_of(execution), error)
         finally:
-            slot.execution, slot.cut = None, False
+            with slot.sending:  # a word on its way to this one must not arrive at the next
+                slot.execution, slot.cut = None, False
             if slot.child is not None and (not slot.child.is_alive or slot.child.is_spent()):
                 self._let_go(slot)
 
