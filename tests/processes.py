@@ -53,13 +53,13 @@ def manage(*arguments, timeout=60, **env):
 
 
 class Process:
-    """A running `manage.py` command; for use as a context manager, which kills what is left of it."""
+    """A running `manage.py` command, or another `program`; for use as a context manager, which kills what is left of it."""
 
-    def __init__(self, *arguments, cwd=ROOT, **env):
+    def __init__(self, *arguments, cwd=ROOT, program=("manage.py",), **env):
         self.lines = []
         self._news = threading.Condition()
         self.popen = subprocess.Popen(
-            [sys.executable, "-u", "manage.py", *arguments],
+            [sys.executable, "-u", *program, *arguments],
             cwd=cwd,
             env=environment(**env),
             start_new_session=True,

@@ -98,6 +98,8 @@ def install() -> None:
         return
     _handler.setLevel(level)
     if _handler not in root.handlers:
+        if not root.handlers and logging.lastResort is not None:  # else nobody would print warnings any more
+            root.addHandler(logging.lastResort)
         root.addHandler(_handler)
     if root.level > _handler.level:
         root.setLevel(_handler.level)

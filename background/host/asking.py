@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 
 import django
 from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
 
 from background.conf import get_settings
 from background.engine.base import AWAY, first_line
@@ -90,3 +91,9 @@ def software() -> dict[str, str]:
         "database": f"{connection.vendor} {'.'.join(str(part) for part in connection.get_database_version())}",
         "platform": sys.platform,
     }
+
+
+def unapplied(alias: str) -> list[str]:
+    """Return the app of each migration that is not applied. Blocks for a query."""
+    executor = MigrationExecutor(connections[alias])
+    return [migration.app_label for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]

@@ -82,6 +82,7 @@ class Host:
         self.time_to_stop: float | None = None  # instead of SHUTDOWN_TIMEOUT: what a parent leaves to its child
         self.problems: list[str] = []
         self.ready = False
+        self.was_started = False
         self._code: int | None = None
         self._written = False  # its row is
         self._notified_at = 0.0
@@ -201,7 +202,7 @@ class Host:
             self._await(one, "on_started", one.all_started)
         if self.stop_token.requested:
             return
-        self.ready = True
+        self.ready = self.was_started = True
         self.state = HostRow.State.RUNNING
         self._changed()
         host_started.send_robust(sender=type(self), host=self)

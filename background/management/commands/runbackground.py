@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, InterfaceError, OperationalError, connections
-from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 
 from background import registry
@@ -19,6 +18,7 @@ from background.compat import task_backends
 from background.conf import get_settings
 from background.exceptions import BackgroundError, QueueNotFound, ServiceNotFound
 from background.host import Host, Options
+from background.host.asking import unapplied
 from background.host.processes import ORPHANED, WorkerProcesses, time_of_child, watch_parent
 from background.host.reload import Reloader, supervise
 from background.host.retirement import Retirement
@@ -210,19 +210,17 @@ def ready_database(command: BaseCommand, options: dict[str, Any]) -> None:
     try:
         if options["migrate"]:
             call_command("migrate", database=alias, verbosity=0 if options["verbosity"] < 2 else 1, interactive=False)
-        executor = MigrationExecutor(connections[alias])
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        missing = unapplied(alias)
     except (OperationalError, InterfaceError):
         return
     finally:
         connections[alias].close()
     if missing:
-        first = ", ".join(sorted({migration.app_label for migration, _back in missing}))
         raise CommandError(
             _(
                 "%(count)d migrations are not applied (%(apps)s). Run `python manage.py migrate`, or start with --migrate."
             )
-            % {"count": len(missing), "apps": first}
+            % {"count": len(missing), "apps": ", ".join(sorted(set(missing)))}
         )
 
 
