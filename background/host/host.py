@@ -26,6 +26,7 @@ from background.engine.pruner import Pruner
 from background.engine.recorder import Recorder
 from background.engine.rescuer import Rescuer
 from background.engine.scheduler import Scheduler
+from background.engine.statistics import Statistics
 from background.engine.worker import Worker
 from background.exceptions import StartFailed, StartTimedOut
 from background.host.asking import ask_apart, ask_patiently, software
@@ -309,7 +310,7 @@ class Host:
 
     def _make_engine(self) -> list[EngineService]:
         options, conf = self.options, get_settings()
-        engine: list[EngineService] = [self.heartbeat, self.recorder, Rescuer(self)]
+        engine: list[EngineService] = [self.heartbeat, Statistics(self), self.recorder, Rescuer(self)]
         if options.parent is None:
             engine.append(Pruner(self))
         if options.schedules:

@@ -2,6 +2,7 @@
 
 from background.models.artifact import Artifact
 from background.models.checkpoint import Checkpoint
+from background.models.dashboard import Dashboard
 from background.models.host import Host
 from background.models.job import Job
 from background.models.lease import Lease
@@ -12,10 +13,12 @@ from background.models.service import Service
 from background.models.service_pause import ServicePause
 from background.models.skip import Skip
 from background.models.start import ServiceStart
+from background.models.statistics import Statistic
 
 __all__ = [
     "Artifact",
     "Checkpoint",
+    "Dashboard",
     "Host",
     "Job",
     "Lease",
@@ -26,4 +29,6 @@ __all__ = [
     "ServicePause",
     "ServiceStart",
     "Skip",
+    "Skip",
+    "Statistic",
 ]

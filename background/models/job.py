@@ -117,6 +117,7 @@ class Job(models.Model):
         "retain",
     )
     TIMING = TIMING
+    DURATIONS = ("duration_p10", "duration_p50", "duration_p90", "duration_p95")
     # The columns that hosts keep up to date, whatever instances of the job are about.
     KEPT = (
         "orphaned",
@@ -126,8 +127,7 @@ class Job(models.Model):
         "is_edited",
         "schedule_error",
         "outcomes",
-        "duration_p50",
-        "duration_p95",
+        *DURATIONS,
     )
 
     name = models.CharField(_("name"), max_length=200, unique=True, help_text=_("Unique; code finds the job by it."))
@@ -312,8 +312,14 @@ class Job(models.Model):
         editable=False,
         help_text=_("The last thirty: s succeeded, f failed, c cancelled, m missed, o overlap."),
     )
+    duration_p10 = models.FloatField(
+        _("10th percentile of duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
+    )
     duration_p50 = models.FloatField(
         _("median duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
+    )
+    duration_p90 = models.FloatField(
+        _("90th percentile of duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
     )
     duration_p95 = models.FloatField(
         _("95th percentile of duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")

@@ -18,6 +18,7 @@ from background.models.run import position_of
 from background.queue.claim import Claim
 from background.queue.limits import unblock
 from background.queue.outcome import Kind, Line, Outcome
+from background.queue.tally import note, note_end
 from background.queue.transitions import move, move_each
 from background.scope import database_alias
 from background.signals import run_finished
@@ -168,16 +169,23 @@ def _changes(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[str,
     return Status.SCHEDULED, changes | {"run_after": due, "place": position_of(due, claim.priority)}
 
 
-def announce(outcomes: Iterable[Outcome]) -> None:
-    """Tell receivers of `run_finished` what was written."""
+def announce(outcomes: Collection[Outcome]) -> None:
+    """Note what was written, and tell receivers of `run_finished`."""
+    note(outcomes)
     if run_finished.receivers:
         for outcome in outcomes:
             if outcome.kind in FINAL:
-                send_finished(outcome.claim, FINAL[outcome.kind])
+                _tell_finished(outcome.claim, FINAL[outcome.kind])
 
 
 def send_finished(one: Claim | Run, status: Status) -> None:
-    """Tell receivers of `run_finished` that a run has reached its final state; what they raise is logged."""
+    """Note that a run has reached its final state without an outcome that says so, and tell receivers of `run_finished`."""
+    note_end(one.job_id, one.queue, status)
+    _tell_finished(one, status)
+
+
+def _tell_finished(one: Claim | Run, status: Status) -> None:
+    """Tell receivers of `run_finished`; what they raise is logged."""
     run_finished.send_robust(sender=Run, run_id=one.id, task=one.task, status=status.value, job_name=one.job_name)
 
 

@@ -11,7 +11,7 @@ from background.conf import get_settings
 from background.dialects import dialect
 from background.exceptions import InvalidPolicy
 from background.jobs.policies import retention_text
-from background.models import Artifact, Host, Job, Lease, Run, RunLog, Service, Skip
+from background.models import Artifact, Host, Job, Lease, Run, RunLog, Service, Skip, Statistic
 from background.scope import database_alias
 
 logger = logging.getLogger("background.queue")
@@ -28,6 +28,7 @@ def prune(now: datetime | None = None, most: int | None = None) -> int:
             deleted += count
     _prune_hosts(now)
     _prune_slots()
+    _prune_statistics(now)
     Skip.objects.using(database_alias()).filter(last__lt=now - timedelta(days=90)).delete()
     return deleted
 
@@ -91,3 +92,9 @@ def _prune_slots() -> None:
     unused = [name for name in names if name not in used]
     for start in range(0, len(unused), BATCH):
         Lease.objects.using(alias).filter(name__in=unused[start : start + BATCH])._raw_delete(alias)
+
+
+def _prune_statistics(now: datetime) -> None:
+    rows = Statistic.objects.using(database_alias())
+    rows.minutes().filter(start__lt=now - timedelta(hours=48)).delete()
+    rows.hours().filter(start__lt=now - timedelta(days=366)).delete()
