@@ -29,6 +29,5 @@ __all__ = [
     "ServicePause",
     "ServiceStart",
     "Skip",
-    "Skip",
     "Statistic",
 ]
