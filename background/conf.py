@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -47,6 +47,54 @@ class Settings:
     executor: str = "local"
 
 
+# Settings of the ready-made parts in contrib: `BACKGROUND["MAIL"]` and its like are dicts of their own, named by the parts in use.
+PARTS: dict[str, type] = {}
+P = TypeVar("P")
+
+
+def part(name: str) -> Callable[[type[P]], type[P]]:
+    """Make a frozen dataclass the settings of a part, under `BACKGROUND[name]`; for use as a decorator."""
+
+    def enter(cls: type[P]) -> type[P]:
+        PARTS[name] = cls
+        return cls
+
+    return enter
+
+
+def get_part(cls: type[P]) -> P:
+    """Return the settings of a part that are in force; a wrong entry (a check error) counts as not given. Does not block."""
+    name = next(key for key, known in PARTS.items() if known is cls)
+    raw = raw_settings()
+    given = raw.get(name, {}) if isinstance(raw, Mapping) else {}
+    wrong = {key for key, _ in _part_problems(name, given)}
+    values = {} if name in wrong else {k.lower(): v for k, v in given.items() if k not in wrong}
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _part_problems(name: str, given: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(given, Mapping):
+        yield name, f"BACKGROUND[{name!r}] must be a dict, not {type(given).__name__}."
+        return
+    defaults = PARTS[name]()
+    known = {one.name.upper() for one in fields(defaults)}
+    for key, value in given.items():
+        if key not in known:
+            yield str(key), f"BACKGROUND[{name!r}] has no setting {key!r}; known are {', '.join(sorted(known))}."
+        elif not _fits(value, getattr(defaults, key.lower())):
+            wanted = type(getattr(defaults, key.lower())).__name__
+            yield key, f"BACKGROUND[{name!r}][{key!r}] must be of type {wanted}, not {value!r}."
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the kind of its default; what may be None may be anything."""
+    if default is None or isinstance(value, type(default)):
+        return True
+    if isinstance(default, tuple):
+        return isinstance(value, list)
+    return isinstance(default, float) and _is_number(value)
+
+
 # Limits of the child processes that execute runs with executor="process": runs, and megabytes.
 CHILD_LIMITS = {"max_runs_per_child", "max_memory_per_child"}
 POSITIVE = {"concurrency", "async_concurrency", "processes", "heartbeat_interval", "host_timeout", "poll_interval"}
@@ -81,8 +129,10 @@ def problems(raw: Any) -> Iterator[tuple[str, str]]:
     defaults = Settings()
     known = {one.name.upper() for one in fields(Settings)}
     for key, value in raw.items():
-        if key not in known:
-            yield str(key), f"BACKGROUND has no setting {key!r}; known are {', '.join(sorted(known))}."
+        if key in PARTS:
+            yield from _part_problems(key, value)
+        elif key not in known:
+            yield str(key), f"BACKGROUND has no setting {key!r}; known are {', '.join(sorted(known | PARTS.keys()))}."
         elif sentence := _complaint(key.lower(), value, getattr(defaults, key.lower())):
             yield key, f"BACKGROUND[{key!r}] {sentence}, not {value!r}."
 

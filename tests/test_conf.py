@@ -1,6 +1,7 @@
 """The dict BACKGROUND becomes settings; what is wrong in it is told and counts as not given."""
 
 import subprocess
+from dataclasses import dataclass
 
 import pytest
 from django.test import override_settings
@@ -111,3 +112,39 @@ def test_without_git_there_is_no_version(monkeypatch, failure):
         build_version.cache_clear()
         assert build_version() == ""
     build_version.cache_clear()
+
+
+@conf.part("PARCELS")
+@dataclass(frozen=True)
+class Parcels:
+    carrier: str = "post"
+    size: float = 1.0
+    doors: tuple[str, ...] = ()
+    address: str | None = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_parcels():
+    yield
+    del conf.PARTS["PARCELS"]
+
+
+def test_a_part_has_a_dict_of_its_own():
+    with override_settings(BACKGROUND={"PARCELS": {"SIZE": 2, "DOORS": ["a"]}}):
+        assert conf.get_part(Parcels) == Parcels(size=2, doors=("a",))
+    with override_settings(BACKGROUND={}):
+        assert conf.get_part(Parcels) == Parcels()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"COLOUR": 1}, "BACKGROUND['PARCELS'] has no setting 'COLOUR'; known are ADDRESS, CARRIER, DOORS, SIZE."),
+        ({"SIZE": "2"}, "BACKGROUND['PARCELS']['SIZE'] must be of type float, not '2'."),
+        ("post", "BACKGROUND['PARCELS'] must be a dict, not str."),
+    ],
+)
+def test_what_is_wrong_in_a_part_is_told_and_counts_as_not_given(given, sentence):
+    assert sentences({"PARCELS": given}) == [sentence]
+    with override_settings(BACKGROUND={"PARCELS": given}):
+        assert conf.get_part(Parcels) == Parcels()
