@@ -23,6 +23,8 @@ VENVS = Path(os.environ.get("CI_VENVS", ROOT / ".venv-ci"))
 WORK = Path(tempfile.mkdtemp(prefix="background-ci-"))
 # Failures of one suite up to which those tests alone are run once more.
 SECOND_CHANCES = 5
+BROWSER = "tests/browser"  # stages of its own
+REST = (f"--ignore={BROWSER}",)
 JOBS = int(os.environ.get("CI_JOBS", "3"))
 TIME_LIMIT = 25 * 60  # seconds that one stage may take
 
@@ -153,6 +155,10 @@ def databases(stage: Stage) -> None:
     stage.run("bash", ".ci/databases")
 
 
+def chromium(stage: Stage) -> None:
+    stage.run("bash", ".ci/chromium")
+
+
 def ruff_check(stage: Stage) -> None:
     stage.python("tools", "-m", "ruff", "check", ".")
 
@@ -193,7 +199,7 @@ def suite(venv: str, database_url: str = "", *more: str) -> Callable[[Stage], No
         chosen = {"DATABASE_URL": database_url} if database_url else {}
         cache = WORK / stage.log.stem  # suites run beside each other
         pytest = VENVS / venv / "bin/pytest"  # as the README says
-        arguments = ("-p", "allowed_skips", "-o", f"cache_dir={cache}", *more)
+        arguments = ("-p", "allowed_skips", "-o", f"cache_dir={cache}", *(more or REST))
         try:
             stage.run(pytest, *arguments, PYTHONPATH=".ci", **chosen)
         except Failed:
@@ -243,6 +249,7 @@ def main(words: list[str]) -> int:
         Stage("environment oldest", Environment("oldest", oldest_path, (*requirements, *django52))),
         Stage("environment tools", Environment("tools", oldest_path, (*requirements, *django52, "--group", "dev"))),
         Stage("databases", databases),
+        Stage("chromium", chromium),
     ]
     stages = [
         Stage("ruff check", ruff_check),
@@ -253,6 +260,7 @@ def main(words: list[str]) -> int:
         Stage("docs links", docs_links),
         Stage("migrations", migrations),
         Stage("deploy check", deploy_check),
+        Stage("tests oldest browser", suite("oldest", "", BROWSER)),
         Stage("tests oldest SQLite", suite("oldest")),
         Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest")),
         Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest")),
@@ -261,10 +269,13 @@ def main(words: list[str]) -> int:
     if newest >= (3, 12):
         ground.insert(1, Stage("environment newest", Environment("newest", newest_path, requirements)))
         stages += [
+            Stage("tests newest browser", suite("newest", "", BROWSER)),
             # Hosts are killed on each database with one of the two; the rest of the tests runs with both.
-            Stage("tests newest SQLite", suite("newest", "", "-m", "not chaos")),
-            Stage("tests newest PostgreSQL", suite("newest", f"{POSTGRESQL}/background_newest", "-m", "not chaos")),
-            Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", "-m", "not chaos")),
+            Stage("tests newest SQLite", suite("newest", "", "-m", "not chaos", *REST)),
+            Stage(
+                "tests newest PostgreSQL", suite("newest", f"{POSTGRESQL}/background_newest", "-m", "not chaos", *REST)
+            ),
+            Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", "-m", "not chaos", *REST)),
             Stage("conformance newest", conformance("newest")),
             Stage("wheel", wheel((oldest_path, "[django52]"), (newest_path, ""))),
         ]

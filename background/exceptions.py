@@ -77,6 +77,10 @@ class StartTimedOut(StartFailed):
     """A start hook took longer than its timeout."""
 
 
+class TookTooLong(BackgroundError):
+    """The database needed longer for this page than it is given."""
+
+
 # Channels
 
 

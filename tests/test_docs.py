@@ -42,12 +42,12 @@ def execute(code, **names):
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_example_can_be_executed(page):
+@pytest.mark.parametrize("document", PAGES, ids=lambda one: one.name)
+def test_every_python_example_can_be_executed(document):
     background = __import__("background")
     names = {"background": background, "InventorySync": None, "tracer": None, "every": background.every}
     with own_registry():
-        for code in blocks(page, "python"):
+        for code in blocks(document, "python"):
             execute(code, **names)
 
 

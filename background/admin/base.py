@@ -12,6 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
+from django.forms import Script
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -20,8 +21,9 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_deny
 
+from background.admin import live
 from background.admin.forms import ReasonForm
-from background.admin.lists import CappedPaginator
+from background.admin.lists import CappedPaginator, RoomList
 from background.admin.permissions import may
 from background.admin.text import Shown, visible
 from background.conf import get_settings
@@ -75,6 +77,7 @@ class RoomAdmin(Base):
 
     class Media:
         css = {"all": ["background/admin.css"]}
+        js = [Script("background/admin.js", type="module")]
 
     # What is there, and for whom
 
@@ -91,6 +94,9 @@ class RoomAdmin(Base):
     def require(self, request, verb, obj=None):
         if not may(request.user, f"{self.opts.model_name}.{verb}", obj):
             raise PermissionDenied
+
+    def get_changelist(self, request, **kwargs):
+        return RoomList
 
     def action_checkbox(self, obj):
         return super().action_checkbox(Shown(obj))
@@ -113,6 +119,10 @@ class RoomAdmin(Base):
             self.admin_site.admin_view(xframe_options_deny(view)),
             name=f"background_{self.opts.model_name}_{name}",
         )
+
+    def live_url(self, route, name, view):
+        """Return the address of a fragment: what `view(request, ...)` answers is put into the page while it is open."""
+        return path(route, live.fragment(self.admin_site, view), name=f"background_{self.opts.model_name}_{name}")
 
     def url(self, name, *args, model=None):
         model = model or self.opts.model_name

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
@@ -15,6 +16,15 @@ from background.scope import database_alias
 
 # What is counted exactly; one more says "and more".
 CAP = 10_000
+
+
+class RoomList(ChangeList):
+    """A list whose address may also say how often it is refreshed."""
+
+    def get_filters_params(self, params: Any = None) -> Any:
+        found = super().get_filters_params(params)
+        found.pop("live", None)
+        return found
 
 
 class CappedPaginator(Paginator):

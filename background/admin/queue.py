@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import ChangeList
 from django.http import Http404
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -16,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from background.admin.base import ReadOnlyAdmin, Tool, Verb
-from background.admin.lists import CAP
+from background.admin.lists import CAP, RoomList
 from background.admin.permissions import may
 from background.admin.text import cut, moment, relative, state, visible
 from background.admin.why import live_hosts, serving
@@ -39,7 +38,7 @@ def resume(queue: Queue, user: Any, reason: str) -> str:
     return _("Queue %(queue)s is open again.") % {"queue": visible(queue)}
 
 
-class QueueList(ChangeList):
+class QueueList(RoomList):
     """Queues with what waits in them: three queries, whatever their number."""
 
     def get_results(self, request):

@@ -7,10 +7,10 @@ import uuid
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import FileResponse, Http404, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
 from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -18,19 +18,21 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from background import registry
-from background.admin import story
+from background.admin import live, story
 from background.admin.arguments import shown_arguments
 from background.admin.base import ReadOnlyAdmin, RoomAdmin, Tool, Verb
-from background.admin.lists import JobFilter, QueueFilter
+from background.admin.lists import JobFilter, QueueFilter, RoomList
 from background.admin.permissions import ARGUMENTS, HIDDEN, OUTPUT, may, may_touch
 from background.admin.start import Order, new_key, start_view
 from background.admin.text import (
+    Shown,
     cut,
     duration,
     moment,
     state,
     visible,
     when,
+    whole,
 )
 from background.admin.why import why
 from background.models import Artifact, Job, Run
@@ -61,7 +63,7 @@ def why_not_again(run: Run) -> str:
     return ""
 
 
-class RunList(ChangeList):
+class RunList(RoomList):
     """A page of runs without their heavy columns."""
 
     def get_queryset(self, request, exclude_parameters=None):
@@ -176,36 +178,41 @@ class RunAdmin(ReadOnlyAdmin):
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
         if obj is not None:
-            context |= self.detail(request, obj)
+            context |= self.state_of(request, obj) | self.rest_of(request, obj) | self.log_of(request, obj)
+            if obj.is_open:
+                addresses = {"state": self.url("live", obj.pk), "log": self.url("log", obj.pk)}
+                context["live"] = {**addresses, "every": live.every(request, 2)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    def detail(self, request, run):
-        """Return what the page shows: what the person may not see is not in it."""
-        user = request.user
-        output = user.has_perm(OUTPUT)
-        found = {
+    def state_of(self, request, run):
+        """Return what changes while the run is open: what the person may not see is not in it."""
+        output = request.user.has_perm(OUTPUT)
+        return {
             "state": state(run.status, run.get_status_display()),
             "subtitle_line": story.headline(run),
             "reason_line": visible(run.end_reason or (run.error_summary.partition("\n")[0] if run.errors else "")),
             "why": why(run),
             "progress": story.progress(run),
-            "facts": self.facts(user, run),
+            "facts": self.facts(request.user, run),
             "timeline": story.timeline(run),
             "attempts": [story.attempt(one, output) for one in run.errors],
             "output_hidden": "" if output else HIDDEN[OUTPUT],
-            "arguments": HIDDEN[ARGUMENTS],
-            "result": HIDDEN[ARGUMENTS],
         }
-        if user.has_perm(ARGUMENTS):
+
+    def rest_of(self, request, run):
+        found: dict[str, Any] = {"arguments": HIDDEN[ARGUMENTS], "result": HIDDEN[ARGUMENTS]}
+        if request.user.has_perm(ARGUMENTS):
             found["arguments"] = shown_arguments(run.task, run.job_name, run.args, run.kwargs)
             found["result"] = story.shown_result(run)
-        if output:
-            found |= story.log_of(run)
+        if request.user.has_perm(OUTPUT):
             found["artifacts"] = [
                 (self.url("artifact", run.pk, one.pk), cut(one.name, 200), visible(one.content_type), one.size)
                 for one in run.artifacts.all()
             ]
         return found
+
+    def log_of(self, request, run):
+        return story.log_of(run) if request.user.has_perm(OUTPUT) else {}
 
     def facts(self, user, run):
         """Return (label, text) pairs about where the run comes from and where it is executed."""
@@ -255,6 +262,8 @@ class RunAdmin(ReadOnlyAdmin):
     def get_urls(self):
         return [
             self.own_url("<path:object_id>/again/", "again", self.again_view),
+            self.live_url("<path:object_id>/live/", "live", self.live_view),
+            self.live_url("<path:object_id>/log/", "log", self.log_view),
             self.own_url("<path:object_id>/artifacts/<int:number>/", "artifact", self.artifact_view),
             *super().get_urls(),
         ]
@@ -267,6 +276,26 @@ class RunAdmin(ReadOnlyAdmin):
         fields = {"rerun_of": run, "queue": run.queue, "priority": run.priority, "subject": run.subject}
         order = Order(run.task, run.args, run.kwargs, run.job, run.job_name, run.queue, _("Run again"), fields)
         return start_view(self, request, run, order, why_not_again(run))
+
+    def live_view(self, request, object_id):
+        """Answer with the state of the run; after its end with all that an end changes."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = self.find(request, object_id)
+        context = {"opts": self.opts, "original": Shown(run), "over": run.is_finished, **self.state_of(request, run)}
+        if run.is_finished:
+            context |= {"tools": self.tools(request, run), **self.rest_of(request, run)}
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/background/run/live.html", context)
+
+    def log_view(self, request, object_id):
+        """Answer with the lines of the log after those that the page has."""
+        if not (self.has_view_permission(request) and request.user.has_perm(OUTPUT)):
+            raise PermissionDenied
+        run = self.find(request, object_id)
+        found = story.log_of(run, after=whole(request.GET.get("after", "")))
+        context = {"over": run.is_finished and not found["log"], **found}
+        return TemplateResponse(request, "admin/background/run/log.html", context)
 
     def artifact_view(self, request, object_id, number):
         """Send a file of the run as a download; never as a page."""

@@ -104,10 +104,11 @@ def shown_result(run: Run) -> Any:
     return block(as_text(redact(run.result, secrets_of(run.task, run.job_name))))
 
 
-def log_of(run: Run) -> dict[str, Any]:
-    """Return the newest log lines, oldest first."""
-    rows = RunLog.objects.using(database_alias()).filter(run=run).order_by("-sequence")[: LINES + 1]
-    newest = list(rows)
+def log_of(run: Run, after: int = 0) -> dict[str, Any]:
+    """Return the newest log lines, or the next ones after a sequence number; oldest first."""
+    rows = RunLog.objects.using(database_alias()).filter(run=run, sequence__gt=after)
+    found = list(rows.order_by("sequence" if after else "-sequence")[: LINES + 1])
+    shown = found[:LINES] if after else found[:LINES][::-1]
     lines = [
         {
             "at": formats.date_format(timezone.localtime(one.created_at), "H:i:s"),
@@ -115,7 +116,12 @@ def log_of(run: Run) -> dict[str, Any]:
             "mark": one.level.lower() if one.level in ("WARNING", "ERROR", "CRITICAL") else "info",
             "text": cut(one.message, LONGEST_LINE, lines=True),
         }
-        for one in reversed(newest[:LINES])
+        for one in shown
     ]
-    note = _("Only the last %(count)d lines are shown.") % {"count": LINES} if len(newest) > LINES else ""
-    return {"log": lines, "log_note": note, "log_dropped": run.log_lines_dropped}
+    more = len(found) > LINES and not after
+    return {
+        "log": lines,
+        "log_after": shown[-1].sequence if shown else after,
+        "log_note": _("Only the last %(count)d lines are shown.") % {"count": LINES} if more else "",
+        "log_dropped": run.log_lines_dropped,
+    }

@@ -50,6 +50,11 @@ def cut(text: Any, most: int, lines: bool = False) -> str:
     return visible(text if len(text) <= most else text[: most - 1] + "…", lines)
 
 
+def whole(text: str, most: int = 2**31 - 1) -> int:
+    """Return the number that an address holds, or 0."""
+    return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+
+
 def last_line(text: str) -> str:
     """Return the line of a traceback that names the error."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -6,11 +6,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, InterfaceError, OperationalError, connections, models, transaction
 
+from background.exceptions import TookTooLong
 from background.scope import closing_on_error
 
 T = TypeVar("T")
@@ -110,6 +112,24 @@ class Dialect:
             if not is_written():
                 raise
             return None
+
+    @contextmanager
+    def time_limit(self, seconds: float) -> Iterator[None]:
+        """Break off statements of the block that take longer, with TookTooLong; no limit where the database has none."""
+        try:
+            with self._limited(seconds):
+                yield
+        except OperationalError as error:
+            if not self.is_overtime(error):
+                raise
+            raise TookTooLong from error
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        yield
+
+    def is_overtime(self, error: OperationalError) -> bool:
+        return False
 
     def among(self, name: str, values: Iterable[Any]) -> models.Q:
         """Return the condition that a column has one of many values."""

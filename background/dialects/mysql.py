@@ -1,8 +1,10 @@
 """Own what MariaDB and MySQL do differently."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections
+from django.db import OperationalError, connections
 
 from background.dialects.base import Dialect
 
@@ -11,6 +13,22 @@ class MySQL(Dialect):
     # 1213: deadlock found; 1205: lock wait timeout; 1020: row changed since it was read (MariaDB's snapshot check)
     passing = ("deadlock found", "lock wait timeout", "record has changed since last read")
     clock = "SELECT UTC_TIMESTAMP(6)"
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        connection: Any = connections[self.alias]
+        with connection.cursor() as cursor:
+            name, value = ("max_statement_time", seconds)
+            if not connection.mysql_is_mariadb:
+                name, value = ("max_execution_time", int(seconds * 1000))
+            cursor.execute(f"SET SESSION {name} = %s", [value])
+            try:
+                yield
+            finally:
+                cursor.execute(f"SET SESSION {name} = DEFAULT")
+
+    def is_overtime(self, error: OperationalError) -> bool:
+        return bool(error.args) and error.args[0] in (1969, 3024)
 
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]

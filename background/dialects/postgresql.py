@@ -1,10 +1,11 @@
 """Own what PostgreSQL does differently."""
 
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections, models
+from django.db import OperationalError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 
 from background.dialects.base import CHANNEL, Dialect, Ear
@@ -44,6 +45,17 @@ class PostgreSQL(Dialect):
     def tell(self) -> None:
         with connections[self.alias].cursor() as cursor:
             cursor.execute(f"NOTIFY {CHANNEL}")
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        # LOCAL to a transaction: behind a pooler the session is another's too. A longer one around ends the limit itself.
+        with transaction.atomic(using=self.alias), connections[self.alias].cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(int(seconds * 1000))])
+            yield
+            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+
+    def is_overtime(self, error: OperationalError) -> bool:
+        return getattr(error.__cause__, "sqlstate", None) == "57014" or "statement timeout" in str(error)
 
     def among(self, name: str, values: Iterable[Any]) -> models.Q:
         # One parameter and not one for each: a statement with hundreds takes longer to read than to execute.

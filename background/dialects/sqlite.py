@@ -2,16 +2,20 @@
 
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections
+from django.db import OperationalError, connections
 
 from background.dialects.base import Dialect, Ear
 from background.scope import is_in_memory
 
 # Seconds between two looks at whether the file was changed; a look takes some microseconds.
 LOOK = 0.008
+# Steps of SQLite's machine between two looks at the clock; a million steps take some milliseconds.
+STEPS = 100_000
 
 
 class SQLiteEar(Ear):
@@ -45,6 +49,21 @@ class SQLite(Dialect):
 
     def read_clock(self, value: Any) -> datetime:
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        # It has no limit for a statement, but asks now and then whether to go on: the block as a whole is limited.
+        connections[self.alias].ensure_connection()
+        raw: Any = connections[self.alias].connection
+        end = time.monotonic() + seconds
+        raw.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+        try:
+            yield
+        finally:
+            raw.set_progress_handler(None, STEPS)
+
+    def is_overtime(self, error: OperationalError) -> bool:
+        return "interrupted" in str(error)
 
     def warnings(self) -> list[str]:
         options = connections[self.alias].settings_dict.get("OPTIONS", {})

@@ -1,13 +1,15 @@
 """The few things that databases do differently, on the database of this test run."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, ProgrammingError, connection, connections, transaction
 
 from background.dialects import Dialect, MySQL, PostgreSQL, SQLite, base, dialect
 from background.dialects.base import ATTEMPTS
+from background.exceptions import TookTooLong
 from background.models import Lease
 from background.models.clock import DatabaseNow
 from tests.queue.helpers import at_once
@@ -279,3 +281,23 @@ def test_a_database_that_keeps_times_in_another_zone_is_warned_about(monkeypatch
 def test_warnings_ask_the_database_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
         dialect().warnings()
+
+
+LONG = """WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)
+          SELECT count(*) FROM n AS a, n AS b, n AS c, n AS d"""
+
+
+def test_a_statement_that_takes_longer_than_the_limit_is_broken_off_and_the_next_one_is_not_limited():
+    began = time.monotonic()
+    with pytest.raises(TookTooLong), transaction.atomic(), dialect().time_limit(0.2), connection.cursor() as cursor:
+        cursor.execute(LONG)
+    assert time.monotonic() - began < 10
+    with connection.cursor() as cursor:
+        cursor.execute(LONG.replace("900", "30"))
+        assert cursor.fetchone() == (810_000,)
+
+
+def test_an_error_that_is_not_about_time_passes_the_limit_as_it_is():
+    with pytest.raises(ProgrammingError if connection.vendor != "sqlite" else OperationalError):
+        with transaction.atomic(), dialect().time_limit(5), connection.cursor() as cursor:
+            cursor.execute("SELECT nothing_of_this_name FROM nowhere")
