@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, InterfaceError, OperationalError, connections, models, transaction
 
+from background.dialects.compiled import Compiled
 from background.exceptions import TookTooLong
 from background.scope import closing_on_error
 
@@ -80,11 +81,19 @@ class Dialect:
 
         Inside a caller's transaction it is a savepoint, and errors go up: only the whole transaction could be repeated.
         """
+
+        def atomically() -> T:
+            with transaction.atomic(using=self.alias):
+                return work()
+
+        return self.persistently(atomically)
+
+    def persistently(self, work: Callable[[], T]) -> T:
+        """Return `work()`, which leaves nothing behind if it fails, tried again when the database broke it off."""
         nested = connections[self.alias].in_atomic_block
         for pause in self.pauses():
             try:
-                with transaction.atomic(using=self.alias):
-                    return work()
+                return work()
             except OperationalError as error:
                 if nested or pause is None or not self.is_passing(error):
                     raise
@@ -134,6 +143,39 @@ class Dialect:
     def among(self, name: str, values: Iterable[Any]) -> models.Q:
         """Return the condition that a column has one of many values."""
         return models.Q(**{f"{name}__in": list(values)})
+
+    def take(self, rows: Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Lock the rows of a query and update those that lead it and may be taken; returns all rows, each with whether it was.
+
+        The query begins with id and position, is ordered by position, and ends with the database's clock and whether a row may
+        be taken. Besides the `values` an update counts the `attempt` and notes the clock as `started_at`. Blocks for one
+        statement, or for a look and a transaction of two where one cannot do all that.
+        """
+        # First without a lock: a look in vain must not keep others from writing.
+        return self.in_transaction(lambda: self._take(rows, values)) if rows.any() else []
+
+    def _take(self, rows: Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        features, found, lead = connections[self.alias].features, [], True
+        skip = features.has_select_for_update_skip_locked
+        lock = connections[self.alias].ops.for_update_sql(skip_locked=skip) if features.has_select_for_update else ""
+        for row in rows.fetch(f" {lock}"):
+            lead = lead and bool(row[-1])
+            found.append((*row, lead))
+        if ids := [row[0] for row in found if row[-1]]:  # they are locked, or nobody else may write
+            ready = self._readied(rows.model, {**values, "started_at": found[0][-3]})
+            self._update(rows.model, ids, ready)
+        return found
+
+    def _update(self, model: Any, ids: list[Any], values: dict[str, Any]) -> None:
+        sets, key = self._list(", ", "{} = %s", values), self._quote("id")
+        sql = (
+            f"UPDATE {self._quote(model._meta.db_table)} SET {sets}, attempt = attempt + 1 "
+            f"WHERE {key} IN ({', '.join(['%s'] * len(ids))})"
+        )
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute(
+                sql, [*values.values(), *(row[0] for row in self._ready(model, ["id"], [[id] for id in ids]))]
+            )
 
     def update_each(
         self,

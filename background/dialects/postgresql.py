@@ -9,6 +9,7 @@ from django.db import OperationalError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 
 from background.dialects.base import CHANNEL, Dialect, Ear
+from background.dialects.compiled import Compiled
 
 
 class PostgreSQLEar(Ear):
@@ -61,6 +62,26 @@ class PostgreSQL(Dialect):
         # One parameter and not one for each: a statement with hundreds takes longer to read than to execute.
         some = list(values)
         return models.Q(**{f"{name}__in": RawSQL("SELECT unnest(%s)", [some])}) if some else super().among(name, some)
+
+    def take(self, rows: Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        if not rows.sql:
+            return []
+        ready = self._readied(rows.model, values)
+        # Materialized: else it may be asked anew for each row that the update looks at. An array: a join may read all rows.
+        sql = (
+            f"WITH found AS MATERIALIZED ({rows.sql} FOR UPDATE SKIP LOCKED), "
+            "led AS (SELECT *, bool_and(may) OVER (ORDER BY position) FROM found), "
+            f"taken AS (UPDATE {self._quote(rows.model._meta.db_table)} SET {self._list(', ', '{} = %s', ready)}, "
+            "attempt = attempt + 1, started_at = STATEMENT_TIMESTAMP() "
+            "WHERE id = ANY(ARRAY(SELECT id FROM led WHERE bool_and))) SELECT * FROM led"
+        )
+
+        def work() -> list[tuple[Any, ...]]:
+            with connections[self.alias].cursor() as cursor:
+                cursor.execute(sql, (*rows.params, *ready.values()))
+                return rows.read(cursor.fetchall())
+
+        return self.persistently(work)
 
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]

@@ -12,7 +12,7 @@ from django.db import transaction
 from background.dialects import dialect
 from background.exceptions import ClaimLost
 from background.models import Artifact, Run
-from background.queue.claim import Claim
+from background.queue.holding import Claim
 from background.scope import database_alias
 
 

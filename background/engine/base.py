@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import InterfaceError, OperationalError
 
-from background.queue.claim import Filter, Holder
+from background.queue.holding import Filter, Holder
 from background.scope import close_connections, refresh_connections
 from background.services.base import BackgroundService
 from background.timing import Backoff

@@ -19,20 +19,12 @@ from background.engine.recorder import Recorder
 from background.execution import capture
 from background.execution.executors import LoopExecutor, ProcessExecutor, ThreadExecutor
 from background.execution.runner import Execution
-from background.queue.claim import (
-    Claim,
-    Filter,
-    claim,
-    claims_of,
-    held_rows,
-    lengthen,
-    next_due,
-    next_executor,
-    promote_due,
-    ready_rows,
-)
+from background.queue.claim import claim_next, claims_of, held_rows, lengthen, next_due, promote_due
 from background.queue.finish import finish_within, release
+from background.queue.holding import Claim, Filter
+from background.queue.limits import Depth
 from background.queue.outcome import Outcome
+from background.queue.plain import ready_rows
 from background.queue.wakeup import listen
 
 if TYPE_CHECKING:
@@ -41,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("background.engine")
 
 # The first pause after work; it grows to POLL_INTERVAL while there is none.
-FIRST_PAUSE = 0.02
+FIRST_PAUSE = 0.01
 # Seconds after which a run that waits on this host for a slot is handed back.
 LATE = 0.5
 # What the database says that this host holds is compared with what it has in hand this often (seconds).
@@ -77,6 +69,7 @@ class Worker(EngineService):
         self._in_doubt = False  # a claim is not answered, or a release
         self._compare_at = time.monotonic() + COMPARE
         self._looked_at = 0.0
+        self._latest = "thread"  # the executor for which the last claim was
         self.thread = ThreadExecutor(concurrency, self._done)
         self.loop = LoopExecutor(async_concurrency, self._done)
         self.process = ProcessExecutor(get_settings().process_concurrency, self._done)
@@ -138,10 +131,10 @@ class Worker(EngineService):
         begun = self._fill(stop)
         if begun:
             self._pause = FIRST_PAUSE
-            return 0
+            return 0 if any(self._more.values()) else self._pause
         if self._is_over():
             return 0
-        self._pause = min(self._pause * 1.5, get_settings().poll_interval)
+        self._pause = min(self._pause * 2, get_settings().poll_interval)
         limits = [self._pause, self._promote_at - time.monotonic(), *([nearest] if nearest is not None else [])]
         return max(min(limits), 0.001)
 
@@ -164,15 +157,12 @@ class Worker(EngineService):
         rooms = {one.name: room for one in self.executors if (room := self._room(one)) > 0}
         if not rooms or stop.requested or not self.host.trusted:
             return 0
-        which = self._filter()
-        name = next_executor(replace(which, executors=tuple(rooms)))
-        self._more.update(dict.fromkeys(rooms, name is not None))
-        if name is None:
-            return 0
         self._in_doubt = True
-        depth = self._lookahead[name].depth if self._max_runs is None else None
-        found = claim(self.host.holder, rooms[name], replace(which, executors=(name,)), depth=depth)
-        self._more[name] = len({one.lane or one.id for one in found}) >= rooms[name]
+        rooms = dict(sorted(rooms.items(), key=lambda room: room[0] != self._latest))
+        name, found, more = claim_next(self.host.holder, rooms, self._filter(), self._depth)
+        self._more.update(dict.fromkeys(rooms, more))
+        self._more[name] = more and len({one.lane or one.id for one in found}) >= rooms[name]
+        self._latest = name
         claims = self._known(found)
         if stop.requested:
             release(claims)
@@ -181,6 +171,9 @@ class Worker(EngineService):
         self._in_doubt = False
         self._begun += len(claims)
         return len(claims)
+
+    def _depth(self, name: str) -> Depth | None:
+        return self._lookahead[name].depth if self._max_runs is None else None
 
     def _room(self, executor: Any) -> int:
         """Return how many runs to claim: for the free slots, and what can begin soon after."""

@@ -35,7 +35,7 @@ from background.execution.capture import CAPTURE, Capture
 from background.jobs.context import CURRENT, RunContext
 from background.jobs.policies import is_storable, storable
 from background.jobs.results import result_of
-from background.queue.claim import Claim
+from background.queue.holding import Claim
 from background.queue.outcome import Kind, Outcome
 from background.scope import Scope, Unit, database_alias, fresh_context
 from background.stopping import StopToken

@@ -37,7 +37,7 @@ from background.host.signals import notify, watchdog_interval
 from background.host.standing import State
 from background.host.supervised import Supervised
 from background.models import Host as HostRow
-from background.queue.claim import Filter, Holder
+from background.queue.holding import Filter, Holder
 from background.scope import database_alias
 from background.services.base import BackgroundService
 from background.signals import host_started, host_stopping

@@ -3,83 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from django.db.models import Exists, F, Max, QuerySet
+from django.db.models import F, QuerySet
 
 from background.dialects import dialect
-from background.models import Host, Job, Queue, Run, RunLog
+from background.models import Queue, Run
 from background.models.clock import DatabaseNow
 from background.models.queue import EVERYTHING
+from background.queue.holding import BESIDES, FROM_ROW, Claim, Filter, Holder, claims_from, stamp
 from background.queue.limits import COLUMNS, REPLACEABLE, Candidate, Depth, room_in_queues, slots_in_use, within_limits
+from background.queue.plain import given_up, ready_rows, take_plain
 from background.queue.transitions import move
 from background.scope import database_alias
 
 Status = Run.Status
 
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The host as its claims know it."""
-
-    id: uuid.UUID
-    name: str
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which runs a host takes."""
-
-    queues: tuple[str, ...] | None = None
-    excluded: tuple[str, ...] = ()
-    executors: tuple[str, ...] = ("thread", "loop", "process")
-    not_tasks: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)  # not frozen: that takes three times as long to make
-class Claim:
-    """A run in a host's hands: what is needed to execute it, and the token that every later write shows."""
-
-    args: list[Any]
-    kwargs: dict[str, Any]
-    priority: int
-    timeout: float | None
-    job_name: str
-    backend: str
-    errors: list[dict[str, Any]]
-    enqueued_at: datetime
-    run_after: datetime | None
-    attempt: int
-    id: uuid.UUID
-    task: str
-    max_attempts: int
-    lost: int
-    queue: str
-    executor: str
-    job_id: int | None
-    concurrency_key: str
-    token: uuid.UUID
-    started_at: datetime
-    host_name: str
-    lane: uuid.UUID | None = None  # runs that share one are executed one after another, in one slot of their key
-    last_line: int = 0  # number of the last log line that earlier attempts left
-    backoff: dict[str, Any] | None = None
-
-    @property
-    def key(self) -> tuple[uuid.UUID, uuid.UUID]:
-        """What tells it from every other claim, also of the same run."""
-        return self.id, self.token
-
-
-# What a claim takes from the row as it is: what a candidate has besides, and what it has of its own.
-_BESIDES = (
-    "args", "kwargs", "priority", "timeout", "job_name", "backend", "errors", "enqueued_at", "run_after", "attempt",
-)  # fmt: skip
-_FROM_ROW = (*_BESIDES, "id", "task", "max_attempts", "lost", "queue", "executor", "job_id", "concurrency_key")
 
 # How often one claim looks again for those that it had to pass over.
 _ROUNDS = 10
@@ -101,12 +42,37 @@ def claim(
     which = which or Filter()
     if limit <= 0:
         return []
-    return dialect().in_transaction(lambda: _claim(holder, limit, which, now, token or uuid.uuid4(), depth))
+    token = token or uuid.uuid4()
+    if now is not None:
+        return dialect().in_transaction(lambda: _claim(holder, limit, which, now, token, depth))
+    found, taken = take_plain(holder, limit, which, token)
+    return taken + _the_rest(found[len(taken) :], holder, limit - len(taken), which, depth)
 
 
-def next_executor(which: Filter) -> str | None:
-    """Return the executor of the run that is next in line; None if none is ready. Blocks for one query."""
-    return ready_rows(which).order_by("position").values_list("executor", flat=True).first()
+def claim_next(
+    holder: Holder, rooms: dict[str, int], which: Filter, depth: Callable[[str], Depth | None]
+) -> tuple[str, list[Claim], bool]:
+    """Take runs for the executor of the one that is next in line, as many as there is room for.
+
+    Returns its name, the claims, and whether there may be more to claim, of whatever executor.
+
+    The first of `rooms` is the one that is expected: if it is not that, one statement was in vain. Blocks as `claim`.
+    """
+    name = next(iter(rooms))
+    found, taken = take_plain(holder, rooms[name], replace(which, executors=tuple(rooms)), uuid.uuid4(), name)
+    if found and not taken:
+        name = found[0].executor
+    rest = [one for one in found[len(taken) :] if one.executor == name]
+    which = replace(which, executors=(name,))
+    more = len(found) >= rooms[next(iter(rooms))] or len(found) > len(taken)
+    return name, taken + _the_rest(rest, holder, rooms[name] - len(taken), which, depth(name)), more
+
+
+def _the_rest(found: list[Candidate], holder: Holder, limit: int, which: Filter, depth: Depth | None) -> list[Claim]:
+    """Take what was found and not taken because it is not plain, the long way."""
+    if not found or limit <= 0:
+        return []
+    return dialect().in_transaction(lambda: _claim(holder, limit, which, None, uuid.uuid4(), depth))
 
 
 def held_rows(holder: Holder) -> QuerySet[Run]:
@@ -116,9 +82,9 @@ def held_rows(holder: Holder) -> QuerySet[Run]:
 
 def claims_of(holder: Holder, ids: Iterable[uuid.UUID]) -> list[Claim]:
     """Return the claims under which a host holds these runs, as far as it does. Blocks for a query."""
-    rows = held_rows(holder).filter(id__in=list(ids)).values_list("token", "started_at", *_FROM_ROW)
+    rows = held_rows(holder).filter(id__in=list(ids)).values_list("token", "started_at", *FROM_ROW)
     return [
-        Claim(**dict(zip(_FROM_ROW, rest, strict=True)), token=token, started_at=started_at, host_name=holder.name)
+        Claim(**dict(zip(FROM_ROW, rest, strict=True)), token=token, started_at=started_at, host_name=holder.name)
         for token, started_at, *rest in rows
         if token and started_at
     ]
@@ -130,7 +96,7 @@ def _claim(
     taken: list[Claim] = []
     room = room_in_queues()
     suspects: int | None = None
-    if is_given_up(holder):
+    if given_up(holder).exists():
         return []
     for _ in range(_ROUNDS):
         rows = ready_rows(which).order_by("position")
@@ -159,7 +125,7 @@ def _claim(
 
 def _look(rows: QuerySet[Run], most: int) -> list[Candidate]:
     """Lock and read up to so many rows that others do not have."""
-    columns = dialect().lock(rows).values_list(*COLUMNS, *_BESIDES)[:most]
+    columns = dialect().lock(rows).values_list(*COLUMNS, *BESIDES)[:most]
     width = len(COLUMNS)
     return [Candidate(*row[:width], row[width:]) for row in columns]  # type: ignore[call-arg]
 
@@ -172,40 +138,9 @@ def _take(lane: list[Candidate], token: uuid.UUID, holder: Holder, at: datetime,
     if replaceable := [one.id for one in lane if (one.unique_key or "").startswith(REPLACEABLE)]:
         Run.objects.using(database_alias()).filter(id__in=replaceable).update(unique_key=None)
     move(
-        ids, Status.RUNNING, of=[Status.READY, Status.BLOCKED], token=token, attempt=F("attempt") + 1, started_at=at, host_id=holder.id,
-        host_name=holder.name, version=holder.version, cancel_requested_at=None, cancel_requested_by="", progress_done=None,
-        progress_total=None, progress_message="",
+        ids, Status.RUNNING, of=[Status.READY, Status.BLOCKED], attempt=F("attempt") + 1, started_at=at, **stamp(holder, token)
     )  # fmt: skip
-    alias = database_alias()
-    begun = [one.id for one in lane if one.started_at]
-    lines = RunLog.objects.using(alias).filter(run__in=begun).order_by().values_list("run") if begun else None
-    last = dict(lines.annotate(Max("sequence"))) if lines is not None else {}
-    jobs = {one.job_id for one in lane if one.job_id and one.max_attempts > 1}
-    backoffs = dict(Job.objects.using(alias).filter(id__in=jobs).values_list("id", "backoff")) if jobs else {}
-    claims = []
-    for one in lane:
-        *besides, attempt = one.row
-        claims.append(
-            Claim(  # type: ignore[call-arg]
-                *besides,
-                attempt + 1,
-                one.id,
-                one.task,
-                one.max_attempts,
-                one.lost,
-                one.queue,
-                one.executor,
-                one.job_id,
-                one.concurrency_key,
-                token,
-                at,
-                holder.name,
-                token if in_lane else None,
-                last.get(one.id, 0),
-                backoffs.get(one.job_id or 0),
-            )
-        )
-    return claims
+    return claims_from(lane, token, holder, at, in_lane)
 
 
 def lengthen(holder: Holder, first: Claim, most: int) -> list[Claim]:
@@ -215,7 +150,7 @@ def lengthen(holder: Holder, first: Claim, most: int) -> list[Claim]:
 
 def _lengthen(holder: Holder, first: Claim, most: int) -> list[Claim]:
     slots_in_use([first.concurrency_key])
-    if is_given_up(holder) or not held_rows(holder).filter(token=first.token).exists():
+    if given_up(holder).exists() or not held_rows(holder).filter(token=first.token).exists():
         return []
     rows = Run.objects.using(database_alias()).filter(concurrency_key=first.concurrency_key, status=Status.BLOCKED)
     rows = rows.filter(task=first.task, job=first.job_id, queue=first.queue, executor=first.executor, lost=0)
@@ -228,12 +163,6 @@ def _lengthen(holder: Holder, first: Claim, most: int) -> list[Claim]:
     return _take(found, first.token, holder, first.started_at, in_lane=True)  # one anchor for all of a lane
 
 
-def is_given_up(holder: Holder) -> bool:
-    """Tell whether others have declared this host lost: what it took now would be taken from it again."""
-    rows = Host.objects.using(database_alias()).filter(id=holder.id)
-    return rows.exclude(state__in=Host.LIVE).exists()
-
-
 def _room_for_suspects(holder: Holder) -> int:
     """Return how many runs that were lost before may run on this host now: one at a time, so that bystanders are cleared."""
     return 0 if held_rows(holder).filter(lost__gt=0).exists() else 1
@@ -242,20 +171,6 @@ def _room_for_suspects(holder: Holder) -> int:
 def _but_one_suspect(found: list[Candidate]) -> list[Candidate]:
     first = next(one for one in found if one.lost)
     return [one for one in found if not one.lost or one is first]
-
-
-def ready_rows(which: Filter) -> QuerySet[Run]:
-    """Return the rows that may be claimed: ready, of a served queue that is not paused."""
-    rows = Run.objects.using(database_alias()).filter(position__isnull=False, status=Status.READY)
-    paused = Queue.objects.using(database_alias()).paused()
-    rows = rows.exclude(queue__in=paused.values("name")).exclude(Exists(paused.filter(name=EVERYTHING)))
-    if which.queues is not None:
-        rows = rows.filter(queue__in=which.queues)
-    if which.excluded:
-        rows = rows.exclude(queue__in=which.excluded)
-    if set(which.executors) != {"thread", "loop", "process"}:
-        rows = rows.filter(executor__in=which.executors)
-    return rows.exclude(task__in=which.not_tasks) if which.not_tasks else rows
 
 
 def promote_due(now: datetime | None = None) -> int:

@@ -15,7 +15,7 @@ from background.dialects import dialect
 from background.models import Job, Run, RunLog
 from background.models.clock import DatabaseNow
 from background.models.run import position_of
-from background.queue.claim import Claim
+from background.queue.holding import Claim
 from background.queue.limits import unblock
 from background.queue.outcome import Kind, Line, Outcome
 from background.queue.tally import note, note_end
@@ -72,7 +72,7 @@ def _finish(
     if not trusting:
         plain = [one for one in plain if one.claim.key in held]
     others = [one for one in others if one.claim.key in held]
-    at = now or next(iter(held.values()), None) or dialect().now()
+    at = now or next(iter(held.values()), None) or _clock(plain)
     for one in others:
         _write(one, now, at)
     if _write_plain(plain, now, at) != len(plain):
@@ -124,6 +124,12 @@ def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) ->
     """Write successes together; returns how many fitted."""
     rows = [(one.claim.id, one.claim.token, one.result, *_times(one, now, at)) for one in outcomes]
     return move_each(rows, Status.SUCCEEDED, ("result", "started_at", "finished_at"), end_reason="")
+
+
+def _clock(outcomes: list[Outcome]) -> datetime:
+    """Return the database's clock, or any time where none of these needs it: most know how long they took."""
+    known = outcomes and all(one.took is not None for one in outcomes)
+    return outcomes[0].claim.started_at if known else dialect().now()
 
 
 def _times(outcome: Outcome, now: datetime | None, at: datetime) -> tuple[datetime, datetime]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from background.queue.claim import Claim
+from background.queue.holding import Claim
 
 
 class Kind(StrEnum):

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import F
 
 from background.dialects import dialect
+from background.dialects.compiled import Compiled
 from background.exceptions import InvalidTransition
 from background.models import Run
 from background.queue.wakeup import wake_on_commit
@@ -58,6 +59,11 @@ def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], 
         raise InvalidTransition(f"A running run cannot become {to} in a group.")
     fixed = _with(to, {**changes, "status": to})
     return dialect().update_each(Run, ("id", "token"), columns, rows, fixed, {"status": Status.RUNNING})
+
+
+def take(rows: Compiled, **changes: Any) -> list[tuple[Any, ...]]:
+    """Move ready runs that lead a query to running, as `Dialect.take` says, and return what was found. Blocks for one statement."""
+    return dialect().take(rows, _with(Status.RUNNING, {**changes, "status": Status.RUNNING}))
 
 
 def _with(to: str, changes: dict[str, Any]) -> dict[str, Any]:

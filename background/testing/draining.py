@@ -17,8 +17,9 @@ from background.engine.scheduler import schedule_due
 from background.execution import capture
 from background.execution.runner import Execution, arun, run
 from background.models import Run
-from background.queue.claim import Claim, Filter, Holder, claim, promote_due
+from background.queue.claim import claim, promote_due
 from background.queue.finish import announce, finish, finish_within
+from background.queue.holding import Claim, Filter, Holder
 from background.queue.outcome import Kind, Outcome
 from background.scope import database_alias
 

@@ -31,7 +31,7 @@ from background.dialects import dialect  # noqa: E402
 from background.engine.occurrences import choose, schedule_of  # noqa: E402
 from background.engine.scheduler import Scheduler, schedule_due  # noqa: E402
 from background.models import Job, Run, Skip  # noqa: E402
-from background.queue.claim import Filter, Holder  # noqa: E402
+from background.queue.holding import Filter, Holder  # noqa: E402
 from background.stopping import StopToken  # noqa: E402
 
 TASK = "tests.app.background.note"

@@ -12,9 +12,9 @@ from background.engine.recorder import Recorder
 from background.execution.capture import Capture
 from background.execution.runner import Execution
 from background.models import Run, RunLog
-from background.queue.claim import Filter, Holder
 from background.queue.enqueue import enqueue
 from background.queue.finish import finish, finish_within
+from background.queue.holding import Filter, Holder
 from background.queue.outcome import Kind, Outcome
 from background.signals import run_finished
 from background.stopping import Deadline, StopToken

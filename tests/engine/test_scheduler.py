@@ -11,8 +11,8 @@ from background.engine import deciding
 from background.engine.occurrences import delay
 from background.engine.scheduler import Scheduler, schedule_due
 from background.models import Job, Run, Skip
-from background.queue.claim import Filter, Holder
 from background.queue.enqueue import enqueue
+from background.queue.holding import Filter, Holder
 from background.stopping import StopToken
 from background.testing import FakeClock, run_due
 from tests.app import background as tasks

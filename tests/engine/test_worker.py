@@ -15,9 +15,10 @@ from background.engine.worker import Worker
 from background.execution.runner import run
 from background.host.host import Options
 from background.models import Run
-from background.queue.claim import Filter, Holder, claim
+from background.queue.claim import claim_next
 from background.queue.enqueue import enqueue
 from background.queue.finish import release
+from background.queue.holding import Filter, Holder
 from background.queue.outcome import Kind, Outcome
 from background.stopping import Deadline, StopToken
 from background.testing import run_host
@@ -165,11 +166,11 @@ def test_what_was_claimed_when_the_stop_came_goes_back_unburnt(harness, monkeypa
     (run,) = put(1)
 
     def late(*args, **kwargs):
-        claims = claim(*args, **kwargs)
+        claims = claim_next(*args, **kwargs)
         harness.stop.request("shutdown")
         return claims
 
-    monkeypatch.setattr(module, "claim", late)
+    monkeypatch.setattr(module, "claim_next", late)
     harness.step()
 
     run.refresh_from_db()
@@ -181,11 +182,11 @@ def test_a_claim_whose_answer_was_lost_goes_back_unburnt(harness, monkeypatch, t
     runs = put(2)
 
     def lost(*args, **kwargs):
-        claim(*args, **kwargs)
+        claim_next(*args, **kwargs)
         raise OperationalError("closed after the commit")
 
     with monkeypatch.context() as patch, pytest.raises(OperationalError):
-        patch.setattr(module, "claim", lost)
+        patch.setattr(module, "claim_next", lost)
         harness.step()
     assert [status(run) for run in runs] == ["running", "running"]
 
@@ -203,7 +204,7 @@ def test_runs_that_are_being_executed_are_not_handed_back_for_a_lost_answer(harn
     put(2)
     harness.step()
     harness.hands.capacity = 2
-    monkeypatch.setattr(module, "claim", lambda *args, **kwargs: (_ for _ in ()).throw(OperationalError("gone")))
+    monkeypatch.setattr(module, "claim_next", lambda *args, **kwargs: (_ for _ in ()).throw(OperationalError("gone")))
     with pytest.raises(OperationalError):
         harness.step()
     monkeypatch.undo()
@@ -383,11 +384,11 @@ def test_a_claim_whose_answer_was_lost_goes_back_although_a_zombie_of_its_run_is
     release([one.claim for one in harness.hands.given])  # as others do who have declared this host lost
 
     def lost(*args, **kwargs):
-        claim(*args, **kwargs)
+        claim_next(*args, **kwargs)
         raise OperationalError("closed after the commit")
 
     with monkeypatch.context() as patch, pytest.raises(OperationalError):
-        patch.setattr(module, "claim", lost)
+        patch.setattr(module, "claim_next", lost)
         harness.step()
     assert status(run) == "running"
 

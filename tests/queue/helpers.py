@@ -9,9 +9,10 @@ from django.db import connections
 from background.dialects import dialect
 from background.jobs.tasks import BackgroundTask
 from background.models import Host, Run
-from background.queue.claim import Filter, Holder, claim
+from background.queue.claim import claim
 from background.queue.enqueue import enqueue
 from background.queue.finish import finish
+from background.queue.holding import Filter, Holder
 from background.queue.outcome import Kind, Outcome
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)

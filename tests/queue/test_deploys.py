@@ -7,8 +7,8 @@ import pytest
 
 from background.engine.worker import Worker
 from background.models import Run
-from background.queue.claim import Filter, Holder
 from background.queue.enqueue import enqueue
+from background.queue.holding import Filter, Holder
 from background.stopping import StopToken
 from tests.app import background as tasks
 from tests.queue.helpers import take

@@ -9,7 +9,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from background.queue.claim import Claim
+from background.queue.holding import Claim
 from background.queue.outcome import Kind, Line, Outcome
 
 TIMES = ("started_at", "enqueued_at", "run_after")
