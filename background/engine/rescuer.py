@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from background.catalog import mark_orphans
-from background.engine.base import EngineService
+from background.conf import get_settings
+from background.dialects import dialect
+from background.engine.base import EngineService, HostView
 from background.queue.rescue import declare_lost, fail_unknown, rescue, sweep_blocked
+from background.timing.elapsed import elapsed
 
 if TYPE_CHECKING:
     from background.stopping import StopToken
+
+logger = logging.getLogger("background.engine")
 
 # Seconds between looks: a part of the two that rescue may take beyond HOST_TIMEOUT.
 INTERVAL = 1.0
 # Every so many looks, what is not urgent.
 RARELY = 5
+# A live host speaks again so soon after the database is back, besides the time between two heartbeats (seconds).
+BACK = 3.0
 
 
 class Rescuer(EngineService):
-    """Makes the runs of lost hosts ready again; every host looks, by the database's clock."""
+    """Makes the runs of lost hosts ready again; every host looks, by the database's clock.
 
-    _looks = 0
+    Where that clock has gone far since the last look, the others could not speak either (the database was away, the machine
+    slept), or it was set: they get time to do so before they are judged.
+    """
+
+    def __init__(self, host: HostView) -> None:
+        super().__init__(host)
+        self._looks = 0
+        self._looked_at: datetime | None = None
+        self._patient_until = 0.0
 
     def step(self, stop: StopToken) -> float:
-        declare_lost()
+        now = dialect().now()
+        if not self._is_patient(now):
+            declare_lost(now)
         rescue()
         self._looks += 1
         if self._looks % RARELY == 0:
@@ -31,3 +50,11 @@ class Rescuer(EngineService):
             fail_unknown()
             mark_orphans()
         return INTERVAL
+
+    def _is_patient(self, now: datetime) -> bool:
+        conf, before = get_settings(), self._looked_at
+        self._looked_at = now
+        if before is not None and abs((now - before).total_seconds()) > conf.host_timeout / 2:
+            self._patient_until = elapsed() + conf.heartbeat_interval + BACK
+            logger.info("the last look was long ago: hosts that were silent meanwhile get time to speak")
+        return elapsed() < self._patient_until

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -332,11 +332,19 @@ class Run(models.Model):
 
     def wait(self, timeout: float | None = None) -> Run:
         """Return this run once it is finished; raise TimeoutError after `timeout` seconds. Blocks, polling."""
-        return wait_until_finished(self, timeout, time.sleep)
+        self.refresh_from_db()
+        for pause in pauses(self, timeout):
+            time.sleep(pause)
+            self.refresh_from_db()
+        return self
 
     async def await_(self, timeout: float | None = None) -> Run:
         """Return this run once it is finished; raise TimeoutError after `timeout` seconds."""
-        return await sync_to_async(self.wait)(timeout)
+        await self.arefresh_from_db()
+        for pause in pauses(self, timeout):
+            await asyncio.sleep(pause)
+            await self.arefresh_from_db()
+        return self
 
     def cancel(self, user: Any = None, reason: str = "") -> bool:
         """End a waiting run at once or ask a running one to end; False when it is finished already."""
@@ -347,15 +355,13 @@ class Run(models.Model):
         return verb("again")(self, user=user, reason=reason, **kwargs)
 
 
-def wait_until_finished(run: Run, timeout: float | None, sleep: Callable[[float], None]) -> Run:
+def pauses(run: Run, timeout: float | None) -> Iterator[float]:
+    """Yield the seconds until the next look at a run while it is open; TimeoutError after `timeout` seconds."""
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
-    while True:
-        run.refresh_from_db()
-        if run.is_finished:
-            return run
+    while not run.is_finished:
         left = pause if deadline is None else deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"Run {run.id} is still {run.status} after {timeout} seconds.")
-        sleep(min(pause, left))
+        yield min(pause, left)
         pause = min(pause * 1.5, 0.5)

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from background import registry
 from background.conf import get_settings
@@ -24,11 +24,10 @@ Status = Run.Status
 def declare_lost(now: datetime | None = None) -> list[Host]:
     """Mark the hosts as lost that were silent for HOST_TIMEOUT by the database's clock, and return them. Blocks."""
     now = now or dialect().now()
-    silent = (
-        Host.objects.using(database_alias())
-        .live()
-        .filter(heartbeat_at__lt=now - timedelta(seconds=get_settings().host_timeout))
-    )
+    timeout = timedelta(seconds=get_settings().host_timeout)
+    # Or from a time that is still to come: the clock was set back, and who lives has spoken since.
+    silence = Q(heartbeat_at__lt=now - timeout) | Q(heartbeat_at__gt=now + timeout)
+    silent = Host.objects.using(database_alias()).live().filter(silence)
     lost = []
     for host in silent:
         # Guarded: it may have spoken since, and another host may be faster.

@@ -6,6 +6,7 @@ They are tasks without jobs: nobody else who shares the tests' process finds a f
 
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -143,6 +144,12 @@ def wait_at_first(context, folder, number):
         context.stop.wait(100)
         context.stop.raise_if_requested()
     return number
+
+
+@task()
+def kill_its_process():
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def note_time(folder, key, word):

@@ -4,9 +4,11 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from background.exceptions import RunCancelled, RunTimedOut
 from background.execution.executors import loop, thread
@@ -79,6 +81,19 @@ def test_a_timeout_on_the_loop_cancels_the_coroutine_which_may_clean_up(task):
 
     assert (run.status, run.error_type) == ("failed", "background.exceptions.RunTimedOut")
     assert seen == ["cleaned up"]
+
+
+def test_a_coroutine_that_waits_for_another_run_ends_at_its_timeout_too(task):
+    later = tasks.plain.using(run_after=timezone.now() + timedelta(days=1)).enqueue()
+
+    async def wait_for_it():
+        await (await Run.objects.aget(id=later.id)).await_()
+
+    with run_host(ASYNC_CONCURRENCY=1) as host:
+        (run,) = ended(host, task(wait_for_it, timeout=0.2).enqueue())
+        assert host.stop() == 0
+
+    assert (run.status, run.error_type) == ("failed", "background.exceptions.RunTimedOut")
 
 
 def test_a_timeout_error_of_the_function_itself_is_no_timeout_of_the_run(task):
