@@ -17,6 +17,8 @@ Progress = tuple[float, float | None, str]
 MAX_LINE = 10_000
 # Loggers that speak about runs, not for them: ours, and that of Django's signals.
 MACHINERY = ("background.", "django.tasks", "django_tasks")
+# The ready-made parts are what runs, not what runs them.
+PARTS = "background.contrib."
 
 
 class Capture:
@@ -79,7 +81,7 @@ class CaptureHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         capture = CAPTURE.get()
-        if capture is not None and not record.name.startswith(MACHINERY):
+        if capture is not None and (not record.name.startswith(MACHINERY) or record.name.startswith(PARTS)):
             try:
                 capture.add(record)
             except Exception:  # noqa: BLE001 - as in logging's own handlers: a bad record harms no run
