@@ -14,12 +14,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from background import registry
+from background.attention import live_hosts
 from background.compat import Task, task_backends
 from background.dialects import dialect
 from background.exceptions import BackgroundError, TaskNotFound
 from background.jobs.policies import bind
 from background.management.arguments import no_such
-from background.management.attention import live_hosts
 from background.models import Host, Job, Run, Service
 from background.queue.enqueue import enqueue
 from background.queue.pause import pause_everything, pause_queue, queue_names, resume_everything, resume_queue

@@ -45,6 +45,7 @@ def add_verbs(parser: CommandParser) -> None:
         add_django_flags(verb)
     for name in ("status", "health", "next", *LISTS):
         made[name].add_argument("--json", action="store_true", help=_("For programs."))
+    made["health"].add_argument("--check", action="store_true", help=_("Say nothing when all is well."))
     runs = made["runs"]
     runs.add_argument("--id", metavar="ID", help=_("One run: its id, or the last eight characters of it."))
     runs.add_argument("--status", type=one_of(_("status"), Run.Status.values), metavar="|".join(Run.Status.values))

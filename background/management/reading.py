@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from background.attention import Finding, attention, live_hosts
 from background.conf import get_settings
 from background.dialects import dialect
 from background.management.acting import find_run, known_queues
 from background.management.arguments import no_such
-from background.management.attention import attention, live_hosts
 from background.management.terminal import ago, duration
 from background.models import Host, Job, Queue, Run, Service
 from background.models.queue import EVERYTHING
@@ -109,6 +109,11 @@ def queues() -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def findings(found: list[Finding]) -> list[dict[str, Any]]:
+    """Return what needs attention as plain objects, with the words beside the codes."""
+    return [{**one.facts(), "message": one.message} for one in found]
 
 
 def status() -> dict[str, Any]:

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from background.attention import Finding, attention
 from background.management import acting, reading
 from background.management.arguments import LISTS, VERBS, add_verbs, no_such
-from background.management.attention import attention
 from background.management.screen import repeat
 from background.management.terminal import ago, as_json, duration, plain, table
 from background.models import Host, Job, Run, Service
@@ -79,7 +79,7 @@ class Command(BaseCommand):
     def do_status(self, options: dict[str, Any]) -> None:
         facts = reading.status()
         if options["json"]:
-            as_json(self.stdout, facts)
+            as_json(self.stdout, {**facts, "attention": reading.findings(facts["attention"])})
             return
         runs = ", ".join(
             f"{count}{'+' if count == reading.COUNTED else ''} {Run.Status(state).label}"
@@ -94,19 +94,20 @@ class Command(BaseCommand):
             self.say(_("paused   %(names)s") % {"names": ", ".join(facts["paused_queues"])})
         self._say_attention(facts["attention"])
 
-    def _say_attention(self, sentences: list[str]) -> None:
-        for sentence in sentences:
-            self.stdout.write(self.style.WARNING("▲ " + " ".join(plain(sentence).split())))
-        if not sentences:
+    def _say_attention(self, found: list[Finding]) -> None:
+        for one in found:
+            style, mark = (self.style.ERROR, "✖") if one.severity == "error" else (self.style.WARNING, "▲")
+            self.stdout.write(style(f"{mark} " + " ".join(plain(one).split())))
+        if not found:
             self.stdout.write(self.style.SUCCESS(_("✔ Nothing needs attention.")))
 
     def do_health(self, options: dict[str, Any]) -> None:
-        sentences = attention()
+        found = attention()
         if options["json"]:
-            as_json(self.stdout, {"ok": not sentences, "attention": sentences})
-        else:
-            self._say_attention(sentences)
-        if sentences:
+            as_json(self.stdout, {"ok": not found, "attention": reading.findings(found)})
+        elif found or not options["check"]:
+            self._say_attention(found)
+        if found:
             raise SystemExit(1)
 
     def do_watch(self, options: dict[str, Any]) -> None:
