@@ -1,13 +1,16 @@
 """The database server crashes, cuts connections or has none left: hosts wait, go on, and lose nothing."""
 
+import itertools
 import random
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection, connections
 
 from background.models import Run, Service
 from background.queue.enqueue import enqueue_many
@@ -93,3 +96,34 @@ def test_a_server_without_a_free_connection_is_waited_for(server, scale):  # noq
             time.sleep(scale(1, 5))
             assert all(host.popen.poll() is None for host in fleet.hosts), fleet.output
         killer.close()
+
+
+def test_who_enqueues_while_connections_are_killed_loses_and_doubles_nothing(server, scale, caplog):  # noqa: F811
+    killer, over, sent, unsure = Killer(server), threading.Event(), [], []
+
+    def send(thread):
+        for number in itertools.count():
+            if over.is_set():
+                return connections.close_all()
+            name = f"{thread}-{number}"
+            try:
+                tasks.write.enqueue(name)
+            except (OperationalError, InterfaceError):  # the connection that asked whether it is there was killed, too
+                unsure.append(name)
+            else:
+                sent.append(name)
+
+    threads = [threading.Thread(target=send, args=[number]) for number in range(4)]
+    for one in threads:
+        one.start()
+    killed = killer.kill_at_random(scale(4, 20))
+    over.set()
+    for one in threads:
+        one.join()
+    killer.close()
+    connection.close()
+    found = Counter(args[0] for args in Run.objects.values_list("args", flat=True))
+    wrong = {name: found[name] for name in {*sent, *found} if found[name] != 1 or name not in {*sent, *unsure}}
+    assert not wrong, f"of {len(sent)} these were lost or doubled: {wrong}"
+    assert "the answer was lost" in caplog.text, f"none of {killed} killed connections has hit an INSERT"
+    assert len(sent) > len(unsure)
