@@ -7,31 +7,49 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `as`: so that type checkers see what is exported
     from background.exceptions import (
-        BackgroundError,
-        ChannelClosed,
-        ChannelFull,
-        ChannelTimeout,
-        Discard,
-        HostLost,
-        InvalidSchedule,
-        Retry,
-        RunCancelled,
-        RunTimedOut,
-        Snooze,
-        StopRequested,
+        BackgroundError as BackgroundError,
+        ChannelClosed as ChannelClosed,
+        ChannelFull as ChannelFull,
+        ChannelTimeout as ChannelTimeout,
+        Discard as Discard,
+        HostLost as HostLost,
+        InvalidSchedule as InvalidSchedule,
+        Retry as Retry,
+        RunCancelled as RunCancelled,
+        RunTimedOut as RunTimedOut,
+        Snooze as Snooze,
+        StopRequested as StopRequested,
     )
-    from background.jobs.context import RunContext, current_run
-    from background.jobs.tasks import BackgroundTask, job, schedule
-    from background.queue.enqueue import enqueue_many
-    from background.registry import register
-    from background.scope import Scope, Unit
-    from background.services.base import BackgroundService
-    from background.services.channel import Channel
-    from background.services.periodic import PeriodicService
-    from background.stopping import Deadline, StopToken
-    from background.timing import Backoff, at, cron, every
+    from background.jobs.context import (
+        RunContext as RunContext,
+        current_run as current_run,
+    )
+    from background.jobs.tasks import (
+        BackgroundTask as BackgroundTask,
+        job as job,
+        schedule as schedule,
+    )
+    from background.queue.enqueue import enqueue_many as enqueue_many
+    from background.registry import register as register
+    from background.scope import (
+        Scope as Scope,
+        Unit as Unit,
+    )
+    from background.services.base import BackgroundService as BackgroundService
+    from background.services.channel import Channel as Channel
+    from background.services.periodic import PeriodicService as PeriodicService
+    from background.stopping import (
+        Deadline as Deadline,
+        StopToken as StopToken,
+    )
+    from background.timing import (
+        Backoff as Backoff,
+        at as at,
+        cron as cron,
+        every as every,
+    )
 
 _ROOMS = {
     "background.exceptions": (

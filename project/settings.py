@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     *(["django_tasks"] if django.VERSION < (6, 0) else []),  # Django 6 has its own
     "background",
+    "background.contrib.mail",
     "project.examples.monitoring",
 ]
 
