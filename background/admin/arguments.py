@@ -96,15 +96,24 @@ def shown_arguments(task: str, job_name: str, args: Any, kwargs: Any) -> Any:
 
 
 class ArgumentsForm(forms.Form):
-    """The arguments of one run, typed by the function's signature; fields of other names are not read."""
+    """The arguments of one run, typed by the function's signature; fields of other names are not read.
+
+    With `partial` those of a job, among the fields of its own: what is left empty is given when it is run.
+    """
 
     def __init__(
-        self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], secrets: frozenset[str], data: Any = None
+        self,
+        task: Task,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        secrets: frozenset[str],
+        data: Any = None,
+        partial: bool = False,
     ) -> None:
-        self.task, self.secrets = task, secrets
+        self.task, self.secrets, self.partial = task, secrets, partial
         self.parameters = {one.name: one for one in parameters(task)}
         self.stored = self._stored(args, kwargs)
-        super().__init__(data, prefix="arg" if RESERVED & set(self.parameters) else None)
+        super().__init__(data, prefix=PREFIX if partial or RESERVED & set(self.parameters) else None)
         for one in self.parameters.values():
             self.fields[one.name] = self._field(one)
         for name, field in self.fields.items():
@@ -120,7 +129,7 @@ class ArgumentsForm(forms.Form):
         return found
 
     def _field(self, one: Parameter) -> forms.Field:
-        field = field_for(one, self.stored.get(one.name, NOTHING))
+        field = field_for(one, self.stored.get(one.name, NOTHING), self.partial)
         field.label = one.name
         if one.name in self.stored:
             field.initial = as_initial(field, redact(self.stored[one.name], self.secrets))
@@ -131,7 +140,7 @@ class ArgumentsForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         found = super().clean() or self.cleaned_data
         if not self.errors:
-            self.positional, self.keywords = checked(self.task, *self._bound())
+            self.positional, self.keywords = checked(self.task, *self._bound(), bound=not self.partial)
         return found
 
     def _bound(self) -> tuple[list[Any], dict[str, Any]]:
@@ -163,7 +172,11 @@ class ArgumentsForm(forms.Form):
                 raise ValidationError(
                     {one.name: _("This must be a JSON list.") if wanted is list else _("This must be a JSON object.")}
                 )
+        elif self.partial and value in (None, "") and one.name not in self.stored:
+            return NOTHING
         elif one.default is not NOTHING and one.name not in self.stored and one.name not in self.changed_data:
+            return NOTHING
+        elif self.partial and value is None and one.default is NOTHING and not is_optional(one.annotation):
             return NOTHING
         elif (
             value is None and one.default is not NOTHING and not is_optional(one.annotation) and one.default is not None
@@ -195,7 +208,7 @@ class OwnArguments:
                     return stored[name]
                 return restored(name, as_json(value), stored.get(name))
 
-        prefix = "arg" if RESERVED & set(given.base_fields) else None
+        prefix = PREFIX if RESERVED & set(given.base_fields) else None
         form = Own(data, initial={k: v for k, v in redact(stored, secrets).items() if v != MASK}, prefix=prefix)
         form.ignored = sorted(set(stored) - set(form.fields))
         for name, field in form.fields.items():
@@ -205,7 +218,8 @@ class OwnArguments:
 
 CATCHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # Names of the other fields on the same page.
-RESERVED = {"reason", "run_after", "csrfmiddlewaretoken", "key"}
+RESERVED = {"reason", "when", "run_after", "zone", "queue", "csrfmiddlewaretoken", "key"}
+PREFIX = "arg"
 
 
 def arguments_form(
@@ -216,10 +230,14 @@ def arguments_form(
     return kind(task, args, kwargs, secrets, data)
 
 
-def checked(task: Task, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return arguments as stored; ValidationError if they are not JSON, too large, or do not fit the function."""
+def checked(
+    task: Task, args: list[Any], kwargs: dict[str, Any], bound: bool = True
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments as stored; ValidationError if they are not JSON, too large, or (if `bound`) do not fit the function."""
     try:
         args, kwargs = json_ready(args, task.module_path), json_ready(kwargs, task.module_path)
+        if not bound:
+            return args, kwargs
         bind(task.func, task.takes_context, args, kwargs, task.module_path)
     except BackgroundError as error:
         raise ValidationError(str(error)) from error
@@ -255,15 +273,15 @@ def is_optional(annotation: Any) -> bool:
     )
 
 
-def field_for(one: Parameter, stored: Any = NOTHING) -> forms.Field:
-    """Return the empty field for a parameter, and for the value that is stored for it."""
+def field_for(one: Parameter, stored: Any = NOTHING, partial: bool = False) -> forms.Field:
+    """Return the empty field for a parameter, and for the value that is stored for it; with `partial` it may stay empty."""
     optional, kind = is_optional(one.annotation), one.annotation
     if optional:
         others = [arg for arg in typing.get_args(kind) if arg is not type(None)]
         kind = others[0] if len(others) == 1 else kind
     if kind is NOTHING and type(one.default) in (*SIMPLE, bool):
         kind = type(one.default)
-    required = one.default is NOTHING and not optional and one.kind not in CATCHING
+    required = one.default is NOTHING and not optional and one.kind not in CATCHING and not partial
     if one.kind in CATCHING or isinstance(stored, (list, dict)):
         return json_field(one, required)
     if offers := offers_of(kind):
@@ -305,9 +323,15 @@ def choice_field(offers: list[tuple[str, str, Any]], required: bool) -> forms.Fi
     required = required and all(value is not None for _key, _word, value in offers)
     offers = [one for one in offers if one[2] is not None]
     by_key = {key: value for key, _word, value in offers}
+
+    def coerce(key: str) -> Any:
+        if key not in by_key:
+            raise ValueError(key)
+        return by_key[key]
+
     field = forms.TypedChoiceField(
         choices=[*([] if required else [("", "---------")]), *((key, visible(word)) for key, word, _value in offers)],
-        coerce=by_key.__getitem__,
+        coerce=coerce,
         empty_value=None,
         required=required,
     )

@@ -1,31 +1,34 @@
-"""Own the forms about jobs and runs, apart from their arguments."""
+"""Own the forms by which people ask for something, apart from a run's arguments and from a job's row."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from functools import cache
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
-from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from background import registry
 from background.admin.arguments import as_json, masked
-from background.admin.fields import JSONField
-from background.admin.permissions import may_touch
-from background.admin.redact import unmask
 from background.admin.text import as_text, cut, visible
-from background.exceptions import BackgroundError, InvalidArguments, InvalidPolicy, InvalidSchedule
-from background.jobs.policies import bind, json_ready, retention_text
 from background.models import Job
-from background.timing import Backoff, check_zone, parse
+from background.timing.zones import zone_names
 
-# What a person may type as a schedule; code may write longer ones.
-LONGEST_SCHEDULE = 120
+
+def zone_choices() -> list[tuple[str, str]]:
+    """Return the time zones that the scheduler accepts, the site's first."""
+    site = _("the site's (%(zone)s)") % {"zone": timezone.get_default_timezone_name()}
+    return [("", site), *((one, one) for one in _zones())]
+
+
+@cache
+def _zones() -> list[str]:
+    return sorted(zone_names())
 
 
 class ReasonForm(forms.Form):
@@ -41,25 +44,64 @@ class ReasonForm(forms.Form):
 
 
 class RequestForm(ReasonForm):
-    """When a run shall start, and why."""
+    """When and where a run shall start, and why."""
 
-    run_after = forms.DateTimeField(
-        label=gettext_lazy("Not before"),
+    NOW, LATER = "now", "at"
+
+    when = forms.ChoiceField(
+        label=gettext_lazy("When"),
         required=False,
+        initial=NOW,
+        choices=[(NOW, gettext_lazy("now")), (LATER, gettext_lazy("at the time below"))],
+        widget=forms.RadioSelect,
+    )
+    run_after = forms.CharField(
+        label=gettext_lazy("At"),
+        required=False,
+        max_length=40,
         widget=AdminTextInputWidget(attrs={"placeholder": "YYYY-MM-DD HH:MM"}),
     )
+    zone = forms.ChoiceField(
+        label=gettext_lazy("Time zone"),
+        required=False,
+        choices=zone_choices,
+        help_text=gettext_lazy("In which the time above is meant."),
+    )
+    queue = forms.ChoiceField(label=gettext_lazy("Queue"), required=False)
+    field_order = ["when", "run_after", "zone", "queue", "reason"]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, queue: str, queues: Iterable[str], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["run_after"].help_text = _("Empty: now. Time zone: %(zone)s.") % {
-            "zone": timezone.get_current_timezone_name()
-        }
+        self.queues = {visible(name): name for name in sorted({queue, *queues})}
+        self.fields["queue"].choices = [(shown, shown) for shown in self.queues]  # type: ignore[attr-defined]
+        self.fields["queue"].initial = visible(queue)
+        zone = timezone.get_current_timezone_name()
+        self.fields["zone"].initial = zone if zone != timezone.get_default_timezone_name() else ""
 
-    def clean_run_after(self):
-        value = self.cleaned_data["run_after"]
-        if value and value < timezone.now():
-            raise ValidationError(_("This time is over; leave it empty to run now."))
-        return value
+    def clean_queue(self):
+        return self.queues.get(self.cleaned_data["queue"], "")
+
+    def clean(self):
+        data = super().clean() or self.cleaned_data
+        if data.get("when") != self.LATER and not (data.get("run_after") and not data.get("when")):
+            data["run_after"] = None
+        elif {"run_after", "zone"} <= set(data):
+            data["run_after"] = self._instant(data["run_after"], data["zone"])
+        return data
+
+    def _instant(self, text: str, zone: str) -> datetime | None:
+        if not text:
+            self.add_error("run_after", _("Say when, or choose “now”."))
+            return None
+        try:
+            with timezone.override(zone or timezone.get_default_timezone_name()):
+                instant = forms.DateTimeField().to_python(text)
+        except ValidationError as error:
+            self.add_error("run_after", error)
+            return None
+        if instant and instant < timezone.now():
+            self.add_error("run_after", _("This time is over; choose “now”."))
+        return instant
 
 
 class ResetForm(ReasonForm):
@@ -68,10 +110,10 @@ class ResetForm(ReasonForm):
     names = forms.MultipleChoiceField(label=gettext_lazy("Fields"), widget=forms.CheckboxSelectMultiple)
     field_order = ["names", "reason"]
 
-    def __init__(self, job: Job, with_arguments: bool, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, job: Job, with_arguments: bool, *args: Any, chosen: Collection[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["names"].choices = [(name, change_of(job, name, with_arguments)) for name in job.overrides]  # type: ignore[attr-defined]
-        self.fields["names"].initial = list(job.overrides)
+        self.fields["names"].initial = [name for name in job.overrides if not chosen or name in chosen]
 
 
 def change_of(job: Job, name: str, with_arguments: bool) -> str:
@@ -93,177 +135,3 @@ def shown_value(job: Job, name: str, value: Any) -> str:
 
 def declared_value(job: Job, name: str) -> str:
     return shown_value(job, name, (job.defaults or {}).get(name))
-
-
-def zone_choices() -> list[tuple[str, str]]:
-    """Return the time zones that the scheduler accepts."""
-    return [
-        ("", _("the site's (%(zone)s)") % {"zone": timezone.get_default_timezone_name()}),
-        *((one, one) for one in _zones()),
-    ]
-
-
-def _zones() -> list[str]:
-    names = []
-    for name in sorted(available_timezones()):
-        try:
-            check_zone(name)
-        except InvalidSchedule:
-            continue
-        names.append(name)
-    return names
-
-
-class JobForm(forms.ModelForm):
-    """A job as its row: what runs comes from the registry, when it runs from the scheduler's own parser."""
-
-    user: Any = None  # set by the admin on the class made for a request
-
-    task = forms.ChoiceField(label=gettext_lazy("Task"))
-    schedule = forms.CharField(
-        label=gettext_lazy("Schedule"),
-        required=False,
-        widget=AdminTextInputWidget,
-        help_text=Job._meta.get_field("schedule").help_text,
-    )
-    timezone = forms.ChoiceField(
-        label=gettext_lazy("Time zone"),
-        required=False,
-        choices=zone_choices,
-        help_text=Job._meta.get_field("timezone").help_text,
-    )
-    args = JSONField(
-        label=gettext_lazy("Positional arguments"),
-        required=False,
-        widget=AdminTextareaWidget(attrs={"rows": 3}),
-        help_text=gettext_lazy("JSON list."),
-    )
-    kwargs = JSONField(
-        label=gettext_lazy("Keyword arguments"),
-        required=False,
-        widget=AdminTextareaWidget(attrs={"rows": 6}),
-        help_text=gettext_lazy("JSON object. Secret values are shown as “[hidden]”; leave that as it is to keep them."),
-    )
-    backoff = JSONField(
-        label=gettext_lazy("Backoff"),
-        required=False,
-        widget=AdminTextareaWidget(attrs={"rows": 2}),
-        help_text=Job._meta.get_field("backoff").help_text,
-    )
-
-    class Meta:
-        model = Job
-        fields = [
-            "name", "task", "args", "kwargs", "schedule", "timezone", "enabled", "starts_at", "ends_at", "jitter", "overlap", "misfire",
-            "misfire_grace", "misfire_limit", "queue", "priority", "max_attempts", "backoff", "timeout", "executor", "concurrency",
-            "on_lost", "retain",
-        ]  # fmt: skip
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        job = self.instance
-        if "task" in self.fields:
-            known = [path for path in sorted(registry.tasks()) if self.user is None or may_touch(self.user, path)]
-            self.fields["task"].choices = [("", "---------"), *((path, path) for path in known)]  # type: ignore[attr-defined]
-        self.initial = {**self.initial}
-        self.initial |= {name: visible(value) for name, value in self.initial.items() if isinstance(value, str)}
-        shown = dict(zip(("args", "kwargs"), masked(job.task, job.name, job.args, job.kwargs), strict=True))
-        self.initial |= {name: value for name, value in shown.items() if name in self.fields}
-        for name in job.overrides if job.pk else ():
-            if name in self.fields:
-                field = self.fields[name]
-                # Django's fieldset prints help texts without escaping: format_html escapes here.
-                field.help_text = format_html(
-                    '{} <strong class="bg-override">{}</strong>',
-                    field.help_text,
-                    _("Overridden; the code says: %(value)s.") % {"value": declared_value(job, name)},
-                )
-
-    def clean_name(self):
-        return self._plain("name")
-
-    def clean_queue(self):
-        return self._plain("queue")
-
-    def _plain(self, name: str) -> str:
-        value = self.cleaned_data[name]
-        if visible(value) != value:
-            raise ValidationError(
-                _("It holds characters that cannot be seen: %(text)s"), params={"text": visible(value)}
-            )
-        return value
-
-    def clean_task(self):
-        path = self.cleaned_data["task"]
-        if path not in registry.tasks():
-            raise ValidationError(_("No installed app declares this task."))
-        return path
-
-    def clean_args(self):
-        return self._arguments("args", list, _("This must be a JSON list."))
-
-    def clean_kwargs(self):
-        return self._arguments("kwargs", dict, _("This must be a JSON object."))
-
-    def _arguments(self, name: str, kind: type, complaint: str) -> Any:
-        value = self.cleaned_data[name]
-        if value is None:
-            return kind()
-        if not isinstance(value, kind):
-            raise ValidationError(complaint)
-        try:
-            return json_ready(unmask(value, getattr(self.instance, name)), self.instance.name or _("the job"))
-        except InvalidArguments as error:
-            raise ValidationError(str(error)) from error
-        except ValueError as error:
-            raise ValidationError(_("“[hidden]” stands where nothing is stored: type the value.")) from error
-
-    def clean_backoff(self):
-        value = self.cleaned_data["backoff"]
-        if value in (None, ""):
-            return None
-        try:
-            return Backoff.from_dict(value).as_dict()
-        except (ValueError, TypeError) as error:
-            raise ValidationError(str(error)) from error
-
-    def clean_retain(self):
-        try:
-            return retention_text(self.cleaned_data["retain"])
-        except InvalidPolicy as error:
-            raise ValidationError(_("Days (30) or a number of runs (100 runs).")) from error
-
-    def clean(self):
-        found = super().clean()
-        self._check_schedule()
-        self._check_arguments()
-        return found
-
-    def _check_schedule(self) -> None:
-        data, job = self.cleaned_data, self.instance
-        text = data.get("schedule", "")
-        if data.get("starts_at") and data.get("ends_at") and data["starts_at"] >= data["ends_at"]:
-            self.add_error("ends_at", _("The end must lie after the start."))
-        if not text or "timezone" not in data:
-            return
-        if len(text) > LONGEST_SCHEDULE and text != job.schedule:
-            self.add_error("schedule", _("At most %(most)d characters.") % {"most": LONGEST_SCHEDULE})
-            return
-        try:
-            schedule = parse(text, data["timezone"] or None)
-        except InvalidSchedule as error:
-            self.add_error("schedule", str(error))
-            return
-        if text != job.schedule and schedule.next(timezone.now()) is None:
-            self.add_error("schedule", _("Its time is over: it would never run."))
-
-    def _check_arguments(self) -> None:
-        """Refuse arguments that the function would not take; what has no schedule may get the rest when it is run."""
-        data, job = self.cleaned_data, self.instance
-        task = registry.tasks().get(data.get("task") or job.task)
-        if task is None or "kwargs" not in data or not data.get("schedule"):
-            return
-        try:
-            bind(task.func, task.takes_context, data.get("args", []), data["kwargs"], task.module_path)
-        except BackgroundError as error:
-            self.add_error("kwargs", str(error))

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.forms import Field
 from django.http import HttpResponseNotAllowed
-from django.utils import timezone
-from django.utils.html import format_html, format_html_join
-from django.utils.http import urlencode
-from django.utils.safestring import SafeString
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from background import registry
 from background.admin.arguments import shown_arguments
-from background.admin.base import RoomAdmin, Tool, Verb
-from background.admin.forms import JobForm, ResetForm
-from background.admin.lists import QueueFilter
+from background.admin.base import Tool, Verb
+from background.admin.forms import ResetForm
+from background.admin.job_actions import pause_selected, resume_selected, run_selected
+from background.admin.job_form import JobForm, typed_names
+from background.admin.job_list import JobColumns
 from background.admin.permissions import ARGUMENTS, HIDDEN, may, may_touch
+from background.admin.preview import INPUTS, preview
 from background.admin.start import Order, new_key, start_view
-from background.admin.text import absolute, cut, duration, relative, state, visible, when
-from background.exceptions import InvalidSchedule
-from background.models import Job
+from background.admin.text import cut, visible
+from background.models import Job, Run
 from background.scope import database_alias
-from background.timing import Occurrence, Schedule, describe, parse, upcoming
 
-AHEAD = 10
-LETTERS = {
-    "s": ("succeeded", "▮", gettext_lazy("succeeded")),
-    "f": ("failed", "✖", gettext_lazy("failed")),
-    "c": ("cancelled", "⊘", gettext_lazy("cancelled")),
-    "m": ("missed", "▯", gettext_lazy("missed")),
-    "o": ("overlap", "▯", gettext_lazy("skipped: the run before was open")),
-}
+# Open runs that are counted before it says “and more”.
+SOME = 99
 
 
 def why_no_run(job: Job) -> str:
@@ -55,22 +48,10 @@ def resume(job: Job, user: Any, reason: str) -> str:
     return _("The schedule of %(job)s is followed again.") % {"job": visible(job)}
 
 
-class JobAdmin(RoomAdmin):
+class JobAdmin(JobColumns):
     form = JobForm
     change_form_template = "admin/background/job/change_form.html"
-    list_display = (
-        "shown_name",
-        "shown_state",
-        "shown_schedule",
-        "next_run",
-        "outcomes_strip",
-        "median",
-        "shown_queue",
-    )
-    list_filter = ("enabled", "orphaned", QueueFilter)
-    search_fields = ("name__istartswith", "task__istartswith")
-    search_help_text = gettext_lazy("The beginning of the job's or its task's name.")
-    ordering = ("name",)
+    actions = [run_selected, pause_selected, resume_selected]
     verbs = (
         Verb(
             name="pause", label=gettext_lazy("Pause"), act=pause, opposite=True,
@@ -85,6 +66,18 @@ class JobAdmin(RoomAdmin):
     )  # fmt: skip
 
     # Who may
+
+    def has_run_permission(self, request):
+        return may(request.user, "job.run")
+
+    def has_pause_permission(self, request):
+        return may(request.user, "job.pause")
+
+    def has_resume_permission(self, request):
+        return may(request.user, "job.resume")
+
+    def why_no_run(self, job):
+        return why_no_run(job)
 
     def has_change_permission(self, request, obj=None):
         return super().has_change_permission(request, obj) and (
@@ -102,66 +95,105 @@ class JobAdmin(RoomAdmin):
     # The form
 
     def get_form(self, request, obj=None, change=False, **kwargs):
+        typed = {name: Field(required=False) for name in self.typed(request, obj)}
+        kwargs["form"] = type("JobForm", (JobForm,), typed)  # so that the fieldsets may name the arguments
         form = super().get_form(request, obj, change=change, **kwargs)
         form.user = request.user  # type: ignore[attr-defined]  # the class is made for this request
+        form.reset_url = self.url("reset", obj.pk) if obj else ""  # type: ignore[attr-defined]
         return form
 
-    def get_fieldsets(self, request, obj=None):
-        if obj is not None and obj.is_declared and self.has_change_permission(request, obj):
-            names = ["shown_name", "shown_task", "about"]
-        elif obj is not None and not self.has_change_permission(request, obj):
-            names = ["shown_name", "shown_task", "about"]
-        else:
-            names = ["name", "task", *(["about"] if obj else [])]
-        timing = [
-            "schedule",
-            "timezone",
-            "enabled",
-            *(["next_times"] if obj else []),
-            ("starts_at", "ends_at"),
-            "jitter",
-        ]
-        return [
-            (None, {"fields": [*names, *(["shown_state", "outcomes_strip"] if obj else [])]}),
-            (_("Arguments"), {"fields": self.argument_fields(request, obj)}),
-            (_("Schedule"), {"fields": timing}),
-            (_("When late or still running"), {"fields": ["overlap", "misfire", "misfire_grace", "misfire_limit"]}),
-            (
-                _("Queue and limits"),
-                {"fields": ["queue", "priority", "timeout", "max_attempts", "backoff", "concurrency"]},
-            ),
-            (_("Execution and history"), {"fields": ["executor", "on_lost", "retain"]}),
-        ]
+    def typed(self, request, obj):
+        shown = request.user.has_perm(ARGUMENTS) and self.has_change_permission(request, obj)
+        return typed_names(obj) if obj and shown else []
 
-    def argument_fields(self, request, obj):
+    def get_fieldsets(self, request, obj=None):
+        fixed = obj is not None and (obj.is_declared or not self.has_change_permission(request, obj))
+        names = ["shown_name", "shown_task", "about"] if fixed else ["name", "task", *(["about"] if obj else [])]
+        return [
+            (None, {"fields": [*names, "enabled", *(["shown_state", "outcomes_strip"] if obj else [])]}),
+            *self.argument_fieldsets(request, obj),
+            (_("Queue and limits"), {"fields": [("queue", "priority"), ("timeout", "max_attempts"), "backoff", "concurrency"]}),
+            (_("Execution and history"), {"fields": ["executor", "on_lost", "retain"]}),
+            (_("When late or still running"), {"fields": ["overlap", "misfire", ("misfire_grace", "misfire_limit")]}),
+            (_("Schedule"), {"fields": ["schedule", "timezone", ("starts_at", "ends_at"), "jitter"]}),
+        ]  # fmt: skip
+
+    def argument_fieldsets(self, request, obj):
         if not request.user.has_perm(ARGUMENTS):
-            return ["arguments_hidden"]
-        return ["args", "kwargs"] if obj is None or self.has_change_permission(request, obj) else ["arguments_shown"]
+            return [(_("Arguments"), {"fields": ["arguments_hidden"]})]
+        if obj is not None and not self.has_change_permission(request, obj):
+            return [(_("Arguments"), {"fields": ["arguments_shown"]})]
+        typed = self.typed(request, obj)
+        if not typed:
+            return [(_("Arguments"), {"fields": ["args", "kwargs"]})]
+        as_json = {"fields": ["args", "kwargs"], "classes": ["collapse"]}
+        return [(_("Arguments"), {"fields": typed}), (_("Edit arguments as JSON"), as_json)]
 
     def get_readonly_fields(self, request, obj=None):
         return [
-            "shown_name", "shown_task", "about", "shown_state", "outcomes_strip", "next_times", "arguments_shown", "arguments_hidden",
-        ]  # fmt: skip
+            "shown_name",
+            "shown_task",
+            "about",
+            "shown_state",
+            "outcomes_strip",
+            "arguments_shown",
+            "arguments_hidden",
+        ]
 
     def save_model(self, request, obj, form, change):
         if not change:
             obj.save(using=database_alias())
             return
         # Only what was edited: the scheduler writes other columns of the same row meanwhile.
-        edited = [name for name in form.changed_data if name != "enabled"]
+        edited = [name for name in form.edited if name != "enabled"]
         if edited:
             obj.save(using=database_alias(), update_fields=edited)
         if "enabled" in form.changed_data:
             obj.resume(user=request.user) if obj.enabled else obj.pause(user=request.user)
 
+    def response_add(self, request, obj, post_url_continue=None):
+        return self.run_next(request, obj) or super().response_add(request, obj, post_url_continue)
+
+    def response_change(self, request, obj):
+        return self.run_next(request, obj) or super().response_change(request, obj)
+
+    def run_next(self, request, obj):
+        """After “Save and run now…” go on to the form for a run."""
+        if "_run" not in request.POST or not may(request.user, "job.run", obj):
+            return None
+        return self.done(request, obj, _("%(job)s is saved.") % {"job": visible(obj)}, to=self.run_url(obj))
+
+    def save_form(self, request, form, change):
+        if change and form.edited:
+            self.message_user(request, takes_effect(form), messages.INFO)
+        return super().save_form(request, form, change)
+
     # Verbs of their own
 
     def get_urls(self):
         return [
+            self.live_url("add/preview/", "preview_new", self.preview_view),
+            self.live_url("<path:object_id>/preview/", "preview", self.preview_view),
             self.own_url("<path:object_id>/run/", "run", self.run_view),
             self.own_url("<path:object_id>/reset/", "reset", self.reset_view),
             *super().get_urls(),
         ]
+
+    def run_url(self, job):
+        # The key is part of the address, so that going back to the form and sending it again makes no second run.
+        return f"{self.url('run', job.pk)}?key={new_key()}"
+
+    def preview_view(self, request, object_id=None):
+        """Return the preview alone, for the timing in the address."""
+        job = self.find(request, object_id) if object_id else None
+        if not (self.has_view_or_change_permission(request, job) if job else self.has_add_permission(request)):
+            raise PermissionDenied
+        context = {"preview": preview(job, request.GET, self.others(request, job))}
+        return TemplateResponse(request, "admin/background/job/preview.html", context)
+
+    def others(self, request, job):
+        """Return the jobs whose times are compared with this one's."""
+        return self.get_queryset(request).active().exclude(pk=job.pk if job else None).order_by("name")
 
     def run_view(self, request, object_id):
         """Run a job now, with arguments that count for this run."""
@@ -179,7 +211,8 @@ class JobAdmin(RoomAdmin):
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         refusal = "" if job.overrides else _("Nothing differs from the code.")
-        form = ResetForm(job, request.user.has_perm(ARGUMENTS), request.POST if request.method == "POST" else None)
+        data, chosen = request.POST if request.method == "POST" else None, request.GET.getlist("names")
+        form = ResetForm(job, request.user.has_perm(ARGUMENTS), data, chosen=chosen)
         if request.method == "POST" and refusal:
             return self.done(request, job, refusal, messages.WARNING)
         if request.method == "POST" and form.is_valid():
@@ -204,82 +237,32 @@ class JobAdmin(RoomAdmin):
             found.append(Tool(_("Reset overrides…"), self.url("reset", obj.pk)))
         if may(request.user, "job.run", obj):
             refusal = why_no_run(obj)
-            # The key is part of the address, so that going back to the form and sending it again makes no second run.
-            found.insert(
-                0, Tool(_("Run now…"), "" if refusal else f"{self.url('run', obj.pk)}?key={new_key()}", refusal)
-            )
+            found.insert(0, Tool(_("Run now…"), "" if refusal else self.run_url(obj), refusal))
         if request.user.has_perm("background.view_run"):
-            found.append(Tool(_("Runs"), f"{self.url('changelist', model='run')}?{urlencode({'job': obj.name})}"))
+            found.append(Tool(_("Runs"), self.runs_url(obj)))
         return found
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        form = context["adminform"].form
         if obj is not None:
             context["notes"] = [note for note in (why_no_run(obj), visible(obj.schedule_error)) if note]
+        saved = self.find(request, str(obj.pk)) if obj is not None else None  # a form with errors has changed its own
+        context["preview"] = preview(saved, form.data if form.is_bound else None, self.others(request, obj))
+        if add or self.has_change_permission(request, obj):
+            context["preview_url"] = self.url("preview", obj.pk) if obj else self.url("preview_new")
+            context["preview_inputs"] = INPUTS
+            context["may_run_after_saving"] = may(request.user, "job.run", obj) and not (obj and why_no_run(obj))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     # Facts
-
-    @admin.display(description=gettext_lazy("Name"), ordering="name")
-    def shown_name(self, job: Job) -> str:
-        return cut(job.name, 200)
 
     @admin.display(description=gettext_lazy("Task"))
     def shown_task(self, job: Job) -> str:
         return visible(job.task)
 
-    @admin.display(description=gettext_lazy("Queue"))
-    def shown_queue(self, job: Job) -> str:
-        return visible(job.queue)
-
     @admin.display(description=gettext_lazy("Description"))
     def about(self, job: Job) -> str:
         return cut(job.description, 2000, lines=True) or "–"
-
-    @admin.display(description=gettext_lazy("State"))
-    def shown_state(self, job: Job) -> SafeString:
-        if job.orphaned:
-            return state("orphaned", _("not in the code"))
-        if not job.enabled and job.paused_at:
-            facts = {"by": job.paused_by or _("code"), "ago": relative(job.paused_at)}
-            said = state("paused", _("paused by %(by)s, %(ago)s") % facts)
-            return format_html("{} “{}”", said, visible(job.paused_reason)) if job.paused_reason else said
-        if not job.enabled:
-            return state("paused", _("paused"))
-        if job.schedule_error:
-            return state("failed", _("schedule error"))
-        return state("active", _("active")) if job.schedule else state("manual", _("by hand only"))
-
-    @admin.display(description=gettext_lazy("Schedule"))
-    def shown_schedule(self, job: Job) -> Any:
-        if not job.schedule:
-            return _("none")
-        try:
-            schedule = parse(job.schedule, job.timezone or None)
-        except InvalidSchedule:
-            return cut(job.schedule, 120)
-        words = cut(describe(schedule), 160)
-        words = f"{words} · {visible(schedule.timezone)}" if schedule.timezone else words
-        return format_html('<span title="{}">{}</span>', visible(job.schedule), words)
-
-    @admin.display(description=gettext_lazy("Next run"), ordering="next_run_at")
-    def next_run(self, job: Job) -> Any:
-        return when(job.next_run_at) if job.enabled and not job.orphaned else "–"
-
-    @admin.display(description=gettext_lazy("Last 30"))
-    def outcomes_strip(self, job: Job) -> Any:
-        known = [LETTERS[letter] for letter in job.outcomes if letter in LETTERS]
-        if not known:
-            return _("no runs yet")
-        failures = sum(word == "failed" for word, _sign, _label in known)
-        said = _("%(failures)d of the last %(count)d failed") % {"failures": failures, "count": len(known)}
-        cells = format_html_join(
-            "", '<span class="bg-cell bg-{}" title="{}">{}</span>', ((word, label, sign) for word, sign, label in known)
-        )
-        return format_html('<span class="bg-strip" role="img" aria-label="{}">{}</span>', said, cells)
-
-    @admin.display(description=gettext_lazy("Median"), ordering="duration_p50")
-    def median(self, job: Job) -> str:
-        return duration(job.duration_p50)
 
     @admin.display(description=gettext_lazy("Arguments"))
     def arguments_shown(self, job: Job) -> Any:
@@ -289,50 +272,13 @@ class JobAdmin(RoomAdmin):
     def arguments_hidden(self, job: Job) -> Any:
         return HIDDEN[ARGUMENTS]
 
-    @admin.display(description=gettext_lazy("Next ten"))
-    def next_times(self, job: Job) -> Any:
-        if not job.schedule:
-            return _("No schedule: it is run by hand and by code only.")
-        try:
-            found = coming(job, parse(job.schedule, job.timezone or None))
-        except InvalidSchedule as error:
-            return visible(error)
-        if not found:
-            return _("It does not run again.")
-        return times_table(found)
 
-
-def coming(job: Job, schedule: Schedule) -> list[Occurrence]:
-    """Return the next ten occurrences within the job's window."""
-    after = timezone.now()
-    if job.starts_at and job.starts_at > after:
-        after = job.starts_at - timedelta(microseconds=1)
-    found = upcoming(schedule, after, AHEAD, job.timezone or None)
-    return [one for one in found if job.ends_at is None or one.instant_utc < job.ends_at]
-
-
-def times_table(found: list[Occurrence]) -> SafeString:
-    """Return occurrences on the schedule's clock and on the person's, each with a note where clocks change."""
-    rows = format_html_join(
-        "",
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-        (
-            (
-                f"{one.local:%a %Y-%m-%d %H:%M:%S} {one.local.tzname()}",
-                absolute(one.instant_utc),
-                relative(one.instant_utc),
-                one.note,
-            )
-            for one in found
-        ),
-    )
-    return format_html(
-        '<table class="bg-times"><caption>{}</caption><thead><tr><th scope="col">{}</th><th scope="col">{}</th><th scope="col">{}</th>'
-        '<th scope="col">{}</th></tr></thead><tbody>{}</tbody></table>',
-        _("If it is saved like this"),
-        _("The schedule's clock"),
-        _("Your time (%(zone)s)") % {"zone": timezone.get_current_timezone_name()},
-        _("In"),
-        _("Note"),
-        rows,
-    )
+def takes_effect(form: JobForm) -> str:
+    """Return when what was just edited counts, and what it leaves alone."""
+    timed = set(form.edited) & set(Job.TIMING)
+    said = _("Hosts follow the new timing within two seconds.") if timed else _("It counts from the next run on.")
+    rows = Run.objects.using(database_alias()).open().filter(job=form.instance.pk).order_by()[: SOME + 1]
+    if not (count := rows.count()):
+        return said
+    left = ngettext("%(count)s open run is left as it is.", "%(count)s open runs are left as they are.", count)
+    return f"{said} {left % {'count': f'{SOME}+' if count > SOME else count}}"

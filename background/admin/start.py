@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from background import registry
 from background.admin.arguments import arguments_form
@@ -21,9 +21,9 @@ from background.admin.forms import RequestForm
 from background.admin.permissions import ARGUMENTS
 from background.admin.redact import secrets_of
 from background.admin.text import Shown, visible
-from background.admin.why import serving, waiting
+from background.admin.verdict import WARNS, verdict
 from background.exceptions import BackgroundError, TaskNotFound
-from background.models import Job, Run
+from background.models import Job, Queue, Run
 from background.queue.enqueue import enqueue
 from background.scope import database_alias
 
@@ -70,7 +70,7 @@ def start_view(admin: Any, request: Any, obj: Any, order: Order, refusal: str) -
             return answer
     context = {
         "title": _("%(verb)s: %(what)s") % {"verb": order.label, "what": visible(obj)},
-        "lines": _verdict(request, order, forms),
+        "lines": _lines(order, forms),
         "refusal": refusal,
         "forms": forms,
         "button": order.label,
@@ -81,11 +81,18 @@ def start_view(admin: Any, request: Any, obj: Any, order: Order, refusal: str) -
 
 def _forms(request: Any, order: Order) -> list[Any]:
     data = request.POST if request.method == "POST" else None
-    forms: list[Any] = [RequestForm(data)]
+    forms: list[Any] = [RequestForm(order.queue, known_queues(), data)]
     if request.user.has_perm(ARGUMENTS):
         task = _declared(order)
         forms.insert(0, arguments_form(task, order.args, order.kwargs, secrets_of(order.task, order.job_name), data))
     return forms
+
+
+def known_queues() -> set[str]:
+    """Return the queues that have a row or that a job names. Blocks for two queries."""
+    rows = Queue.objects.using(database_alias()).named().values_list("name", flat=True)
+    jobs = Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct()
+    return {*rows, *jobs}
 
 
 def _declared(order: Order) -> Any:
@@ -94,7 +101,8 @@ def _declared(order: Order) -> Any:
     return declared.task if declared and declared.task.module_path == order.task else registry.task(order.task)
 
 
-def _request_key(request: Any, obj: Any, key: str) -> str | None:
+def request_key(request: Any, obj: Any, key: str) -> str | None:
+    """Return what makes a form of this address make one run only."""
     if not key:
         return None
     # Bound to person and record: a key out of someone else's address means nothing here.
@@ -103,15 +111,15 @@ def _request_key(request: Any, obj: Any, key: str) -> str | None:
 
 
 def _made_before(request: Any, obj: Any, key: str) -> Run | None:
-    wanted = _request_key(request, obj, key)
+    wanted = request_key(request, obj, key)
     return Run.objects.using(database_alias()).light().filter(request_key=wanted).first() if wanted else None
 
 
 def _start(admin: Any, request: Any, obj: Any, order: Order, forms: list[Any], key: str) -> Any:
     asked = forms[-1].cleaned_data
     args, kwargs = (forms[0].positional, forms[0].keywords) if len(forms) > 1 else (order.args, order.kwargs)
-    fields = {**order.fields, **({"run_after": asked["run_after"]} if asked["run_after"] else {})}
-    wanted, began = _request_key(request, obj, key), timezone.now()
+    fields = {**order.fields, **{name: asked[name] for name in ("run_after", "queue") if asked[name]}}
+    wanted, began = request_key(request, obj, key), timezone.now()
     try:
         with transaction.atomic(using=database_alias()):
             run = enqueue(
@@ -143,22 +151,14 @@ def _arrive(admin: Any, request: Any, obj: Any, run: Run, said: Any, level: int 
     return admin.done(request, obj, said % {"run": f"#{run.short_id}"}, level, to)
 
 
-def _verdict(request: Any, order: Order, forms: list[Any]) -> list[Any]:
+def _lines(order: Order, forms: list[Any]) -> list[str]:
     """Return sentences about what a click will lead to."""
-    hosts, ahead = serving(order.queue), waiting(order.queue)
-    name = visible(order.queue)
-    lines: list[Any]
-    if hosts:
-        served = ngettext(
-            "Queue “%(queue)s” is served by %(count)d live host",
-            "Queue “%(queue)s” is served by %(count)d live hosts",
-            len(hosts),
-        )
-        lines = [f"{served % {'queue': name, 'count': len(hosts)}}; {_('%(ahead)s waiting ahead.') % {'ahead': ahead}}"]
-    else:
-        lines = ["⚠ " + _("No live host serves queue “%(queue)s”: the run will wait until one does.") % {"queue": name}]
+    if not forms:
+        return []
+    queue = forms[-1].queues.get(forms[-1]["queue"].value(), order.queue)
+    lines = verdict(order.task, queue, order.job)
     if len(forms) == 1:
-        lines.append(KEPT)
-    elif forms and forms[0].ignored:
-        lines.append("⚠ " + SURPLUS % {"names": visible(", ".join(forms[0].ignored))})
+        lines.append(str(KEPT))
+    elif forms[0].ignored:
+        lines.append(WARNS + SURPLUS % {"names": visible(", ".join(forms[0].ignored))})
     return lines

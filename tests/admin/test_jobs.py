@@ -107,7 +107,7 @@ def test_arguments_beyond_64_kb_are_refused(operator, make_job):
 def test_fields_that_the_form_does_not_have_are_ignored(operator, make_job):
     operator.post(
         url("job_run", make_job(tasks.with_context).pk),
-        {"count": "3", "context": "x", "queue": "evil", "priority": "100", "task": "os.system"},
+        {"count": "3", "context": "x", "priority": "100", "task": "os.system"},
     )
     run = Run.objects.get()
     assert (run.kwargs, run.queue, run.priority, run.task) == (
@@ -233,11 +233,9 @@ def test_pausing_keeps_who_and_why_and_is_undone_by_resuming(operator, make_job)
 def filled(client, job, **changes):
     form = client.get(url("job_change", job.pk)).context["adminform"].form
     data = {one.html_name: one.value() for one in form if one.value() is not None and one.value() is not False}
-    data |= {
-        "args": json.dumps(form.initial["args"]),
-        "kwargs": json.dumps(form.initial["kwargs"]),
-        "backoff": json.dumps(job.backoff),
-    }
+    for name in ("args", "kwargs", "backoff"):
+        if name in form.fields:
+            data[name] = json.dumps(form.initial.get(name))
     return {**data, "starts_at_0": "", "starts_at_1": "", **changes}
 
 
@@ -293,11 +291,11 @@ def test_a_longer_schedule_of_the_code_does_not_keep_from_editing(manager, make_
 def test_the_next_ten_times_are_listed_also_on_a_form_error(manager, make_job):
     job = make_job(schedule="30 2 * * *", timezone="Europe/Paris")
     page = manager.get(url("job_change", job.pk)).content.decode()
-    assert page.count("02:30:00 CE") + page.count("03:00:00 CE") == 10
+    assert page.count("02:30 CE") + page.count("03:00 CE") == 10
     page = manager.post(
         url("job_change", job.pk), filled(manager, job, schedule="0 5 * * *", priority="999")
     ).content.decode()
-    assert page.count("05:00:00 CE") == 10
+    assert page.count(" 05:00 CE") == 10
 
 
 def test_saving_keeps_masked_secrets(manager, make_job):

@@ -16,6 +16,7 @@ VIEW_PAGES = {"changelist", "change", "history"}
 OPENS = {
     ("job", "add"): "add_job", ("job", "delete"): "delete_job", ("run", "delete"): "delete_run",
     ("run", "artifact"): "view_run_output", ("run", "log"): "view_run_output", ("run", "live"): "view_run",
+    ("job", "preview"): "view_job", ("job", "preview_new"): "add_job",
     ("run", "add"): None, ("service", "add"): None, ("service", "delete"): None, ("host", "add"): None, ("host", "delete"): None,
     ("queue", "add"): None, ("queue", "delete"): None,
 }  # fmt: skip
@@ -35,7 +36,7 @@ def addresses():
 
 def address(world, model, page):
     pk = world[model].pk
-    args = {"changelist": [], "add": [], "artifact": [pk, world["artifact"].pk]}.get(page, [pk])
+    args = {"changelist": [], "add": [], "preview_new": [], "artifact": [pk, world["artifact"].pk]}.get(page, [pk])
     return url(f"{model}_{page}", *args)
 
 
