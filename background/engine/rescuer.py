@@ -22,6 +22,8 @@ logger = logging.getLogger("background.engine")
 INTERVAL = 1.0
 # Every so many looks, what is not urgent.
 RARELY = 5
+# Looks that are so far apart are no sign of trouble by themselves (seconds): a small HOST_TIMEOUT on a busy machine.
+USUAL = 5.0
 # A live host speaks again so soon after the database is back, besides the time between two heartbeats (seconds).
 BACK = 3.0
 
@@ -37,6 +39,7 @@ class Rescuer(EngineService):
         super().__init__(host)
         self._looks = 0
         self._looked_at: datetime | None = None
+        self._patient = False
         self._patient_until = 0.0
 
     def step(self, stop: StopToken) -> float:
@@ -52,9 +55,12 @@ class Rescuer(EngineService):
         return INTERVAL
 
     def _is_patient(self, now: datetime) -> bool:
+        """Tell whether this is no time to judge: never for long, even where each look is long after the one before."""
         conf, before = get_settings(), self._looked_at
         self._looked_at = now
-        if before is not None and abs((now - before).total_seconds()) > conf.host_timeout / 2:
+        gap = abs((now - before).total_seconds()) if before else 0
+        if gap > max(conf.host_timeout / 2, USUAL) and not self._patient:
             self._patient_until = elapsed() + conf.heartbeat_interval + BACK
             logger.info("the last look was long ago: hosts that were silent meanwhile get time to speak")
-        return elapsed() < self._patient_until
+        self._patient = elapsed() < self._patient_until
+        return self._patient

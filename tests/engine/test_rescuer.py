@@ -72,3 +72,13 @@ def test_a_look_that_is_a_little_late_changes_nothing(rescuer):
     look(rescuer)
     be_away(rescuer, 6)
     assert look(rescuer) == [row.name]
+
+
+def test_where_each_look_is_long_after_the_one_before_hosts_are_judged_all_the_same(rescuer):
+    row = host("dead")
+    look(rescuer)
+    be_away(rescuer, 20)
+    assert look(rescuer) == []
+    rescuer.time += 20
+    be_away(rescuer, 20)
+    assert look(rescuer) == [row.name]
