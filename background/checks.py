@@ -15,6 +15,7 @@ from background.compat import task_backends
 from background.conf import get_settings, problems, raw_settings
 from background.dialects import dialect
 from background.jobs.tasks import BACKEND
+from background.timing import remark
 
 
 @register()
@@ -54,6 +55,14 @@ def _places(conf: Any) -> Iterator[str]:
 def check_declarations(**kwargs: Any) -> list[CheckMessage]:
     """Names are unique, dependencies exist and form no circle."""
     return [Error(text, id="background.E010") for text in registry.problems()]
+
+
+@register()
+def check_schedules(**kwargs: Any) -> list[CheckMessage]:
+    """No declared interval of whole days has a time zone: it would be meant as a time of day."""
+    jobs = [one for one in registry.jobs().values() if one.schedule is not None]
+    said = {one.name: remark(one.schedule, one.timezone) for one in jobs}  # type: ignore[arg-type]
+    return [Warning(f"Job {name!r}: {text}", id="background.W003") for name, text in said.items() if text]
 
 
 @register()

@@ -94,6 +94,16 @@ def test_two_services_of_one_name_are_an_error(kept):
     assert "Two services are named 'twice'" in text
 
 
+def test_an_interval_of_days_with_a_zone_is_warned_about(kept):
+    task = background.job(name="by hand")(first)
+    background.schedule(task, background.every(days=1), name="day", timezone="Asia/Tokyo")
+    background.schedule(task, background.every(days=1), name="without")
+    background.schedule(task, "every 23h", name="hours", timezone="Asia/Tokyo")
+    background.schedule(task, "@daily", name="cron", timezone="Asia/Tokyo")
+    (warning,) = checks.check_schedules()
+    assert warning.id == "background.W003" and "'day'" in warning.msg and "0 3 * * *" in warning.msg
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [

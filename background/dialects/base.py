@@ -24,6 +24,8 @@ logger = logging.getLogger("background.dialects")
 
 # Attempts for a transaction that the database broke off in favour of another.
 ATTEMPTS = 8
+# Rows of one INSERT.
+ROWS = 500
 
 
 class Ear:
@@ -176,6 +178,11 @@ class Dialect:
             cursor.execute(
                 sql, [*values.values(), *(row[0] for row in self._ready(model, ["id"], [[id] for id in ids]))]
             )
+
+    def insert_each(self, rows: Sequence[models.Model]) -> None:
+        """Insert new rows of one model, whose keys are made, in few statements. Blocks."""
+        if rows:
+            rows[0].__class__._base_manager.using(self.alias).bulk_create(rows, batch_size=ROWS)
 
     def update_each(
         self,

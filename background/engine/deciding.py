@@ -201,7 +201,8 @@ def _open_beside(job: Job, run: Run) -> list[Run]:
 
 
 def _insert(runs: Iterable[Run]) -> list[Run]:
-    made = Run.objects.using(database_alias()).bulk_create(runs, batch_size=ROWS)
+    made = list(runs)
+    dialect().insert_each(made)
     wake_on_commit(any(run.status == Run.Status.READY for run in made))
     return made
 

@@ -57,6 +57,7 @@ class Decision:
     job: Job
     runs: list[Run] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
+    known_error: str = ""  # was said before
 
     def pass_over(self, runs: Sequence[Run], reason: str) -> None:
         """Take back some of the runs, oldest first."""
@@ -71,7 +72,8 @@ class Decision:
         if times:
             self._note(times, Skip.Reason.ERROR)
         self.job.schedule_error = (str(fault) or type(fault).__name__)[:300]
-        logger.error("job %s cannot be scheduled: %s", self.job.name, self.job.schedule_error)
+        if times or self.job.schedule_error != self.known_error:
+            logger.error("job %s cannot be scheduled: %s", self.job.name, self.job.schedule_error)
 
     def _note(self, times: Sequence[datetime], reason: str) -> None:
         self.passed.append(Passed(times[0], times[-1], len(times), reason))
@@ -83,12 +85,16 @@ def is_due(job: Job, now: datetime) -> bool:
         return True
     if not job.enabled or job.orphaned or not job.schedule:
         return False
-    return bool((job.next_run_at and job.next_run_at <= now) or (job.cursor and job.cursor > now + CLOCK_BACK))
+    if job.cursor and job.cursor > now + CLOCK_BACK:
+        return True
+    if job.next_run_at is None:
+        return bool(job.schedule_error)  # it could not be read, and perhaps can be now
+    return job.next_run_at <= now
 
 
 def decide(job: Job, now: datetime, declared: Declared) -> Decision:
     """Decide the occurrences of a job up to `now` and compute when it is due next. Writes nothing."""
-    decision, due = Decision(job), Due([], [], None)
+    decision, due = Decision(job, known_error=job.schedule_error), Due([], [], None)
     job.schedule_error = ""
     if job.cursor is not None and job.cursor > now + CLOCK_BACK:
         logger.warning("job %s was decided up to %s, ahead of the clock: the clock was set back", job.name, job.cursor)
@@ -185,18 +191,22 @@ def delay(job: Job, instant: datetime, following: datetime | None) -> timedelta:
 def _plan(decision: Decision, now: datetime, upcoming: datetime | None) -> None:
     """Compute when the job is due next by the timing as it is now, and remember for which timing that was."""
     job = decision.job
-    job.cursor = now if job.is_edited or job.cursor is None else max(job.cursor, now)
+    anew = job.is_edited or job.cursor is None
+    cursor = now if anew or job.cursor is None else max(job.cursor, now)
     try:
-        job.next_run_at = _next(job, job.cursor, None if job.is_edited else upcoming)
+        job.next_run_at = next_time(job, cursor, None if anew else upcoming)
     except FAULTS as fault:
         job.next_run_at = None
+        job.cursor = cursor if anew else job.cursor  # nothing was decided that could not be read
         decision.refuse([], fault)
+    else:
+        job.cursor = cursor
     for name in Job.TIMING:
         setattr(job, f"planned_{name}", getattr(job, name))
 
 
-def _next(job: Job, cursor: datetime, upcoming: datetime | None) -> datetime | None:
-    """Return the next time of the timing that is in force; `upcoming` if that is known to be it."""
+def next_time(job: Job, cursor: datetime, upcoming: datetime | None = None) -> datetime | None:
+    """Return the next time of the timing that is in force; `upcoming` if that is known to be it. Raises one of FAULTS."""
     if not job.schedule or not job.enabled or job.orphaned:
         return None
     if upcoming is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +13,8 @@ from django.db.models import Q
 from background.catalog import known
 from background.conf import get_settings
 from background.dialects import dialect
-from background.engine.base import EngineService
+from background.engine.again import Rules, Unread
+from background.engine.base import EngineService, HostView
 from background.engine.deciding import decide_jobs
 from background.engine.occurrences import CLOCK_BACK
 from background.models import Job, Run
@@ -22,6 +24,8 @@ from background.scope import database_alias
 if TYPE_CHECKING:
     from background.stopping import StopToken
 
+logger = logging.getLogger("background.engine")
+
 # Jobs that are decided in one transaction: their rows are locked meanwhile.
 BATCH = 200
 # Edits are noticed at least so often (seconds), whatever else there is to do.
@@ -30,6 +34,8 @@ EAR = 1.0
 BUSY = 0.05
 # How far ahead to look for the next due time: no further than to the next look.
 AHEAD = timedelta(seconds=EAR)
+# By how much more than the time that passed the clock has to move on to be worth a word.
+LEAP = timedelta(hours=1)
 
 
 class Scheduler(EngineService):
@@ -37,13 +43,19 @@ class Scheduler(EngineService):
 
     stops_late = False
 
-    _fruitless = 0  # looks in a row that found something to decide, and nothing to make of it
+    def __init__(self, host: HostView) -> None:
+        super().__init__(host)
+        self._fruitless = 0  # looks in a row that found something to decide, and nothing to make of it
+        self._last: tuple[float, datetime] | None = None
+        self._unread, self._rules = Unread(), Rules()
 
     def step(self, stop: StopToken) -> float:
         began, now = time.monotonic(), dialect().now()
+        self._compare(began, now)
+        self._rules.heed()
         found = look(now)
         made = 0
-        for pks in batches(found.due):
+        for pks in batches(found.due + self._unread.readable()):
             made += len(decide_jobs(pks))
             if stop.requested or time.monotonic() - began > EAR / 2:
                 return 0  # come again for the rest, and look for edits first
@@ -54,6 +66,17 @@ class Scheduler(EngineService):
         if found.nearest is not None:
             wait = min(wait, (found.nearest - now).total_seconds() - (time.monotonic() - began))
         return max(0.005, wait)
+
+    def _compare(self, began: float, now: datetime) -> None:
+        """Say when the clock leapt forward: what seems to be missed then may not be. The policies bound what is made of it."""
+        last, self._last = self._last, (began, now)
+        if last is None:
+            return
+        passed, moved = timedelta(seconds=began - last[0]), now - last[1]
+        if moved - passed > LEAP:
+            logger.warning(
+                "the database's clock went on by %s within %s: it was set, or this machine slept", moved, passed
+            )
 
 
 class Look(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -142,7 +143,7 @@ def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | 
     slot = slot_of(job) if job is not None and job.is_exclusive else ""
     if unique or limit:
         bind(task.func, task.takes_context, args, kwargs, name)
-    run = Run(
+    run = _unsaved(
         job=job, job_name=job.name if job else getattr(task, "job_name", ""), task=task.module_path, backend=task.backend,
         args=args, kwargs=kwargs, run_after=run_after, enqueued_at=now,
         triggered_by=user, triggered_by_name=user.get_username() if user is not None else "",
@@ -155,6 +156,32 @@ def make(task: Task, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job | 
     run.place = position_of(now if due else run_after, run.priority)  # type: ignore[arg-type]
     run.position = run.place if due else None
     return run
+
+
+def _unsaved(**values: Any) -> Run:
+    """Return Run(**values); made of a whole row, which takes a quarter of the time."""
+    places, row, makers = _blank()
+    row = row.copy()
+    for place, maker in makers:
+        row[place] = maker()
+    related = [name for name in values if name not in places]
+    for name in values.keys() & places.keys():
+        row[places[name]] = values[name]
+    run = Run(*row)  # type: ignore[misc]
+    for name in related:
+        Run._meta.get_field(name)  # raises for what is no column
+        setattr(run, name, values[name])
+    return run
+
+
+@cache
+def _blank() -> tuple[dict[str, int], list[Any], list[tuple[int, Callable[[], Any]]]]:
+    """Return where the columns of a run are, their defaults, and what makes those that are made anew for each."""
+    columns = Run._meta.concrete_fields
+    made = {place for place, one in enumerate(columns) if one.has_default() and callable(one.default)}
+    row = [None if place in made else one.get_default() for place, one in enumerate(columns)]
+    makers = [(place, columns[place].default) for place in made]
+    return {one.attname: place for place, one in enumerate(columns)}, row, makers
 
 
 def _delay(task: Task, fields: Mapping[str, Any]) -> timedelta | None:

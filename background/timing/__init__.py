@@ -2,7 +2,7 @@
 
 from background.timing.backoff import Backoff
 from background.timing.cron import Cron
-from background.timing.preview import Occurrence, describe, upcoming
+from background.timing.preview import Occurrence, describe, remark, upcoming
 from background.timing.schedules import At, Every, Schedule, at, cron, every, parse
 from background.timing.zones import check_zone
 
@@ -19,5 +19,6 @@ __all__ = [
     "describe",
     "every",
     "parse",
+    "remark",
     "upcoming",
 ]

@@ -47,6 +47,18 @@ def describe(schedule: Schedule) -> str:
     return str(schedule)
 
 
+def remark(schedule: Schedule, zone: str | None) -> str:
+    """Return what people who wrote this schedule with that zone may not expect of it; empty if nothing."""
+    if zone and isinstance(schedule, Every) and not schedule.interval % UNITS["d"]:
+        return say(
+            _("“%(schedule)s” counts elapsed time: where the clock of %(zone)s changes, it comes at another hour. For a time of "
+              "day write it as cron, such as “0 3 * * *”."),
+            schedule=schedule,
+            zone=zone,
+        )  # fmt: skip
+    return ""
+
+
 def upcoming(schedule: Schedule, after: datetime, n: int, zone: str | None = None) -> list[Occurrence]:
     """Return the next `n` occurrences strictly after `after`, each with a note where clocks change.
 

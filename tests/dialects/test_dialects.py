@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from django.db import IntegrityError, OperationalError, ProgrammingError, connec
 from background.dialects import Dialect, MySQL, PostgreSQL, SQLite, base, dialect
 from background.dialects.base import ATTEMPTS
 from background.exceptions import TookTooLong
-from background.models import Lease
+from background.models import Lease, Run
 from background.models.clock import DatabaseNow
 from tests.queue.helpers import at_once
 
@@ -301,3 +302,39 @@ def test_an_error_that_is_not_about_time_passes_the_limit_as_it_is():
     with pytest.raises(ProgrammingError if connection.vendor != "sqlite" else OperationalError):
         with transaction.atomic(), dialect().time_limit(5), connection.cursor() as cursor:
             cursor.execute("SELECT nothing_of_this_name FROM nowhere")
+
+
+@pytest.mark.parametrize("differing", ["all", "none"])
+def test_rows_that_are_inserted_together_are_as_one_by_one(db, differing):
+    """Columns that are alike may be sent once; what they hold is the same."""
+    now = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    values = {
+        "args": [[], [1, "ü", None]], "kwargs": [{}, {"a": [True]}], "result": [None, {"x": 1}], "errors": [[], [{"e": 1}]],
+        "priority": [0, 5], "position": [None, 7], "scheduled_for": [None, now], "run_after": [now, None], "timeout": [None, 1.5],
+        "token": [None, uuid.uuid4()], "queue": ["default", "mail"], "unique_key": [None, "k"], "host_id": [None, uuid.uuid4()],
+        "lost": [1, 0], "progress_done": [0.5, None], "status": ["ready", "running"], "job_name": ["", "nämé'\"%s"],
+    }  # fmt: skip
+    rows = [
+        Run(
+            task="t",
+            enqueued_at=now,
+            **{name: pair[n % 2 if differing == "all" else 0] for name, pair in values.items()},
+        )
+        for n in range(2)
+    ]
+    dialect().insert_each(rows)
+    for row in rows:
+        found = Run.objects.get(id=row.id)
+        assert all(getattr(found, one.attname) == getattr(row, one.attname) for one in Run._meta.concrete_fields)
+        assert not row._state.adding
+        row.lost = 3
+        row.save()
+    assert Run.objects.filter(lost=3).count() == 2
+    dialect().insert_each([])
+
+
+def test_a_row_that_is_inserted_twice_is_refused(db):
+    row = Run(task="t", enqueued_at=datetime(2026, 5, 1, tzinfo=UTC))
+    dialect().insert_each([row])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        dialect().insert_each([row])

@@ -9,7 +9,7 @@ import pytest
 from background import Backoff, every
 from background.engine import deciding
 from background.engine.occurrences import delay
-from background.engine.scheduler import Scheduler, schedule_due
+from background.engine.scheduler import Scheduler, look, schedule_due
 from background.models import Job, Run, Skip
 from background.queue.enqueue import enqueue
 from background.queue.holding import Filter, Holder
@@ -331,6 +331,16 @@ def test_nothing_is_due_before_starts_at_and_from_ends_at_on(clock):
     assert times(job) == [10, 15]
     job.refresh_from_db()
     assert job.next_run_at is None
+
+
+@pytest.mark.parametrize("hours", [0, -1])
+def test_a_window_without_an_occurrence_leaves_the_job_at_rest(clock, hours):
+    job = made_by_hand(clock, starts_at=START, ends_at=START + timedelta(hours=hours))
+    for _ in range(3):
+        assert schedule_due(clock.advance(minutes=5)) == []
+    job.refresh_from_db()
+    assert (job.next_run_at, job.schedule_error, skips(job)) == (None, "", [])
+    assert look(clock()) == ([], None)
 
 
 def test_a_start_within_a_second_counts_exactly(clock):
@@ -681,6 +691,24 @@ def through_the_night(clock, job, start, hours):
 def test_an_hour_that_comes_twice_runs_a_fixed_time_once(clock):
     job = made_by_hand(clock, "30 1 * * *", timezone="America/New_York", overlap="allow")
     assert through_the_night(clock, job, datetime(2024, 11, 3, 4, 0, tzinfo=UTC), 4) == ["05:30"]
+
+
+def test_the_long_day_with_a_look_at_each_minute_has_25_full_hours_and_each_fixed_time_once(clock):
+    jobs = {
+        text: made_by_hand(clock, text, name=text, timezone="America/New_York", overlap="allow")
+        for text in ("30 1 * * *", "0 * * * *", "0 0-23 * * *")
+    }
+    midnight = clock.set(datetime(2024, 11, 3, 4, 0, tzinfo=UTC)) - timedelta(seconds=1)
+    Job.objects.update(cursor=midnight, next_run_at=midnight)
+    for _ in range(25 * 60):
+        schedule_due(clock())
+        clock.advance(minutes=1)
+    assert {text: runs_of(job).count() for text, job in jobs.items()} == {
+        "30 1 * * *": 1,
+        "0 * * * *": 25,
+        "0 0-23 * * *": 24,
+    }
+    assert not Skip.objects.exists()
 
 
 def test_an_hour_that_is_skipped_runs_a_fixed_time_right_after(clock):

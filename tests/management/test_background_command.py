@@ -2,7 +2,7 @@
 
 import io
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Group
@@ -136,7 +136,17 @@ def test_next_lists_the_times_with_zone_and_utc():
 
     assert len(rows) == 3
     assert {row["local"][11:16] for row in rows} <= {"02:30", "03:00"}
+    assert {row["timezone"] for row in rows} == {"Europe/Paris"}
+    for row in rows:
+        assert datetime.fromisoformat(row["scheduled_for"]) == datetime.fromisoformat(row["local"])
     assert "Europe" in background("jobs")
+
+
+def test_next_says_what_an_interval_of_days_does_where_clocks_change():
+    Job.objects.filter(name="app.often").update(schedule="every 1d", timezone="Europe/Paris")
+    assert "such as “0 3 * * *”" in " ".join(background("next", "app.often").split())
+    Job.objects.filter(name="app.often").update(schedule="every 1d", timezone="")
+    assert "such as" not in background("next", "app.often")
 
 
 def test_prune_deletes_what_is_old():

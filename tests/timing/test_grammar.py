@@ -46,6 +46,9 @@ def test_every_spelling_has_one_canonical_text(typed: str) -> None:
     assert str(cron(CANONICAL[typed])) == CANONICAL[typed]
 
 
+# Seconds of work for a refusal; the slowest was measured with 11 ms, with everything cold.
+AT_ONCE = 0.05
+
 # text, and what the message must say
 REFUSED = [
     ("", "empty"),
@@ -141,10 +144,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "said"), REFUSED, ids=[repr(text)[:30] for text, _said in REFUSED])
 def test_a_wrong_text_is_refused_at_once_with_field_and_position(text: str, said: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(InvalidSchedule) as caught:
         cron(text)
-    assert time.perf_counter() - began < 1, "7 ms were measured for the slowest, with everything cold"
+    assert time.thread_time() - began < AT_ONCE
     assert said in str(caught.value)
     assert len(str(caught.value)) < 400
     assert isinstance(caught.value, (BackgroundError, ValueError))
@@ -186,8 +189,10 @@ BAD_ZONES = [
 @pytest.mark.parametrize(("zone", "position"), BAD_ZONES, ids=[repr(zone)[:20] for zone, _position in BAD_ZONES])
 def test_an_unknown_zone_is_refused_with_the_position(zone: str, position: int) -> None:
     for make in (cron, parse):
+        began = time.thread_time()
         with pytest.raises(InvalidSchedule, match=f"timezone, character {position}: ") as caught:
             make("* * * * *", zone)
+        assert time.thread_time() - began < AT_ONCE
         assert len(str(caught.value)) < 200
     with pytest.raises(InvalidSchedule, match="timezone"):
         parse("every 5m", zone)

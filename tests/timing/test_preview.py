@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from background.timing import at, cron, describe, every, preview, upcoming
+from background.timing import at, cron, describe, every, preview, remark, upcoming
 
 START = datetime(2024, 3, 9, 12, tzinfo=UTC)
 
@@ -117,3 +117,17 @@ def test_a_cron_text_has_words_with_the_extra(monkeypatch: pytest.MonkeyPatch) -
     asked.clear()
     for text in ("0 9 */2 * 1", "0 9 1,L * *", "0 9 * * 5#2,1#1", "*/90 * * * *"):
         assert describe(cron(text)) == text and not asked, "the words would be wrong"
+
+
+def test_an_interval_of_whole_days_with_a_zone_is_remarked_upon() -> None:
+    for schedule in (every(days=1), every(hours=48), every(days=1, anchor=START)):
+        assert "counts elapsed time" in remark(schedule, "Europe/Paris") and "Europe/Paris" in remark(
+            schedule, "Europe/Paris"
+        )
+    for schedule, zone in (
+        (every(days=1), ""),
+        (every(days=1), None),
+        (every(hours=1), "UTC"),
+        (cron("@daily"), "UTC"),
+    ):
+        assert remark(schedule, zone) == ""

@@ -1,6 +1,6 @@
 """Cron schedules come as a minute-by-minute cron(8) runs them: over random expressions, zones, changes of clocks and starts.
 
-`BACKGROUND_LONG_TESTS=1` checks all ten thousand cases; without it the first of them.
+A case is an expression, a zone and a start. `BACKGROUND_LONG_TESTS=1` draws more expressions, and changes of any zone.
 """
 
 from __future__ import annotations
@@ -20,17 +20,28 @@ from tests.timing import drawing, reference
 DAYS = [date(1999, 12, 1) + timedelta(days=n) for n in range(1500)]
 DAY_FIELDS = list(product(("*", "*/2", "1-31", "13", "5,*/10"), ("*", "*/2", "0-6", "5", "5,*/3")))
 END = reference.WINDOW - timedelta(seconds=1)
+EARLIEST = timedelta(hours=38)  # before noon: the reference's own clock has begun two hours before
+STARTS = 6  # besides the one that is drawn with the expression
 
 
 @pytest.mark.timeout(3600)
 @drawing.by_properties(1500, long=10_000)
-@given(drawing.cases())
-def test_every_schedule_comes_as_the_reference_says(case: drawing.Case) -> None:
-    expected = reference.occurrences(case.text, case.zone, case.day, case.start)
-    schedule, at = made(case.text, case.zone), case.start
-    assert schedule.between(case.start, case.noon + END) == expected
-    for due in expected[:20]:  # each from the one before, as a scheduler asks
-        assert (at := schedule.next(at)) == due
+@given(drawing.cases(), st.lists(st.integers(-6 * 3600, 6 * 3600), min_size=STARTS, max_size=STARTS))
+def test_every_schedule_comes_as_the_reference_says(case: drawing.Case, offsets: list[int]) -> None:
+    """Ten thousand cases, also in the short form: 1,500 expressions, each from seven starts."""
+    everything = reference.occurrences(case.text, case.zone, case.day, case.noon - EARLIEST)
+    schedule = made(case.text, case.zone)
+    for offset in (0, *offsets):
+        start = max(case.start + timedelta(seconds=offset), case.noon - EARLIEST)
+        expected = [one for one in everything if one > start]
+        assert schedule.between(start, case.noon + END) == expected
+        at = start
+        for due in expected[:20]:  # each from the one before, as a scheduler asks
+            assert (at := schedule.next(at)) == due
+
+
+def test_the_cases_lie_around_more_than_thirty_changes_of_clocks() -> None:
+    assert len(set(drawing.CHANGES)) >= 30 and len({zone for zone, _day in drawing.CHANGES}) >= 17
 
 
 @pytest.mark.timeout(3600)
@@ -44,6 +55,7 @@ def test_the_latest_of_a_span_are_those_of_the_reference(case: drawing.Case, par
     assert schedule.last(case.start, stop, n) == (expected[-n:] if n else [])
 
 
+@pytest.mark.timeout(3600)
 @drawing.by_properties(200, long=2_000)
 @given(drawing.cases(), st.integers(3, 900))
 def test_what_is_rare_comes_as_the_reference_says_from_far_before(case: drawing.Case, days: int) -> None:
@@ -92,6 +104,7 @@ def test_every_combination_of_day_fields_comes_as_the_reference_says(days: tuple
     assert over_four_years(text) == midnights(text)
 
 
+@pytest.mark.timeout(3600)
 @drawing.by_properties(150, long=2_000)
 @given(drawing.days())
 def test_random_day_fields_over_four_years_come_as_the_reference_says(text: str) -> None:

@@ -19,7 +19,7 @@ from background.management.screen import repeat
 from background.management.terminal import ago, as_json, duration, plain, table
 from background.models import Host, Job, Run, Service
 from background.scope import refresh_connections
-from background.timing import describe
+from background.timing import Occurrence, describe, remark
 
 MODELS = {"jobs": Job, "runs": Run, "services": Service, "hosts": Host}
 UNANSWERED = (OperationalError, ProgrammingError, InterfaceError)
@@ -187,8 +187,7 @@ class Command(BaseCommand):
     def do_next(self, options: dict[str, Any]) -> None:
         job, schedule, times = acting.next_times(options["name"], options["count"])
         if options["json"]:
-            found = [{"at": one.instant_utc, "local": one.local.isoformat(), "note": one.note} for one in times]
-            as_json(self.stdout, found)
+            as_json(self.stdout, [as_row(one) for one in times])
             return
         zone = f" ({times[0].local.tzinfo})" if times else ""
         self.say(f"{job.name}: {describe(schedule)}{zone}")
@@ -207,6 +206,8 @@ class Command(BaseCommand):
             self.say(_("No live host's code declares the job: these times pass by."))
         elif not job.enabled:
             self.say(_("The job is paused: these times pass by."))
+        if said := remark(schedule, job.timezone):
+            self.say(said)
         if job.jitter:
             self.say(_("Each run starts up to %(seconds)g s later (jitter).") % {"seconds": job.jitter})
 
@@ -218,6 +219,12 @@ class Command(BaseCommand):
         if not options["create"]:
             raise CommandError(_("Add --create to make the groups %(names)s.") % {"names": ", ".join(acting.ROLES)})
         self.say(_("Groups: %(names)s.") % {"names": ", ".join(acting.create_roles())})
+
+
+def as_row(one: Occurrence) -> dict[str, Any]:
+    """Return a coming occurrence for programs: `scheduled_for` is what its run will bear."""
+    local, zone = one.local.isoformat(), str(one.local.tzinfo)
+    return {"scheduled_for": one.instant_utc, "at": one.instant_utc, "local": local, "timezone": zone, "note": one.note}
 
 
 def unanswered(error: Exception) -> str:
