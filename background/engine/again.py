@@ -20,8 +20,8 @@ logger = logging.getLogger("background.engine")
 
 # Between looks at the same unreadable schedules, in seconds.
 PATIENCE = Backoff(initial=2, maximum=60, jitter=0)
-# Jobs whose next time is compared in one step.
-SLICE = 200
+# Jobs whose next time is compared at once, and the seconds until the next of them.
+SLICE, PACE = 200, 1.0
 COLUMNS = ("name", "task", "cursor", "next_run_at", "orphaned", *Job.TIMING)
 
 
@@ -48,18 +48,20 @@ class Unread:
 
 
 class Rules:
-    """Next times that were computed with other rules of their zone: corrected once, some in each step.
+    """Next times that were computed with other rules of their zone: corrected once, some in each second.
 
     A process keeps the rules that it has read; whoever updates the zone database starts it anew.
     """
 
     def __init__(self) -> None:
         self._last: int | None = 0  # the key up to which all have been compared; None once all have
+        self._next_at = 0.0  # time.monotonic()
 
     def heed(self) -> None:
         """Compare the next times of some jobs, and compute those that differ from the cursor. Blocks for a few statements."""
-        if self._last is None:
+        if self._last is None or time.monotonic() < self._next_at:
             return
+        self._next_at = time.monotonic() + PACE
         planned = _active().filter(pk__gt=self._last, next_run_at__isnull=False, cursor__isnull=False)
         rows = _read(planned.order_by("pk")[:SLICE])
         self._last = rows[-1].pk if rows else None

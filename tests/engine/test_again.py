@@ -171,7 +171,12 @@ def test_an_error_of_a_last_occurrence_stays_to_be_seen(clock, world, code):
 # -------------------------------------------------------------------------------------------------------- other rules
 
 
-def test_a_next_time_is_computed_anew_by_the_rules_that_a_zone_has_now(clock, world, caplog):
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(again, "PACE", 0)
+
+
+def test_a_next_time_is_computed_anew_by_the_rules_that_a_zone_has_now(clock, world, at_once, caplog):
     """The update of the zone database brings it forward by seven hours: without a look it would come seven hours late."""
     job, other = followed(clock, "0 18 * * *"), followed(clock, "0 18 * * *", name="other", timezone="UTC")
     job.refresh_from_db()
@@ -201,7 +206,7 @@ def test_a_time_that_comes_later_by_new_rules_does_not_come_at_its_old_time(cloc
     assert hours(job) == [10]
 
 
-def test_rules_are_compared_once_and_some_jobs_at_a_time(clock, world, monkeypatch):
+def test_rules_are_compared_once_and_some_jobs_at_a_time(clock, world, at_once, monkeypatch):
     monkeypatch.setattr(again, "SLICE", 3)
     jobs = [followed(clock, "0 18 * * *", name=f"job {n}") for n in range(8)]
     Job.objects.filter(pk=jobs[0].pk).update(task="nobody.knows.it")
@@ -216,6 +221,21 @@ def test_rules_are_compared_once_and_some_jobs_at_a_time(clock, world, monkeypat
     with CaptureQueriesContext(connection) as found:
         rules.heed()
     assert not found.captured_queries
+
+
+def test_rules_are_compared_in_a_second_of_their_own(clock, world, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(again, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(again, "SLICE", 1)
+    for n in range(3):
+        followed(clock, "0 18 * * *", name=f"job {n}")
+    rules, looks = Rules(), []
+    for _ in range(50):
+        with CaptureQueriesContext(connection) as found:
+            rules.heed()
+        looks.append(len(found))
+        now += 0.25
+    assert looks == [1, 0, 0, 0] * 4 + [0] * 34
 
 
 def test_what_another_host_has_decided_meanwhile_is_not_set_back(clock, world, monkeypatch):
