@@ -48,9 +48,10 @@ class Unread:
 
 
 class Rules:
-    """Next times that were computed with other rules of their zone: corrected once, some in each second.
+    """Next times that come earlier by other rules of their zone: corrected once, some in each second.
 
-    A process keeps the rules that it has read; whoever updates the zone database starts it anew.
+    A process keeps the rules that it has read; whoever updates the zone database starts it anew. What comes later by them needs no
+    correction: at its old time nothing is due.
     """
 
     def __init__(self) -> None:
@@ -62,12 +63,13 @@ class Rules:
         if self._last is None or time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + PACE
-        planned = _active().filter(pk__gt=self._last, next_run_at__isnull=False, cursor__isnull=False)
+        by_clock = ~Q(schedule__startswith="every") & ~Q(schedule__startswith="at")
+        planned = _active().filter(by_clock, pk__gt=self._last, next_run_at__isnull=False, cursor__isnull=False)
         rows = _read(planned.order_by("pk")[:SLICE])
         self._last = rows[-1].pk if rows else None
         for job in known(rows):
             at = _next(job)
-            if at is not None and at != job.next_run_at:
+            if at is not None and at < job.next_run_at:
                 logger.warning("job %s comes at %s by the rules of its zone, not at %s", job.name, at, job.next_run_at)
                 planned.filter(pk=job.pk, cursor=job.cursor, next_run_at=job.next_run_at).update(next_run_at=at)
 

@@ -76,10 +76,10 @@ def median(rounds, **facts):
 
 
 def fill(count, history):
-    """Write the jobs, planned for a time that does not come, each with finished runs."""
+    """Write the jobs, planned for the next new year, each with finished runs."""
     Job.objects.all().delete()
     planned = {"schedule": NEVER, "timezone": "UTC", "planned_schedule": NEVER, "planned_timezone": "UTC"}
-    far = datetime(2090, 1, 1, tzinfo=UTC)
+    far = schedule_of(NEVER, "UTC").next(dialect().now())
     Job.objects.bulk_create(
         (
             Job(
@@ -111,7 +111,7 @@ def follow(jobs, schedule, now, **fields):
 
 def rest(jobs):
     """Have no job due and no run open."""
-    far = datetime(2090, 1, 1, tzinfo=UTC)
+    far = schedule_of(NEVER, "UTC").next(dialect().now())
     jobs.update(schedule=NEVER, planned_schedule=NEVER, cursor=dialect().now(), next_run_at=far)
     Run.objects.open().update(status="succeeded", position=None)
     Skip.objects.all().delete()
