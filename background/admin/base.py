@@ -98,6 +98,12 @@ class RoomAdmin(Base):
     def get_changelist(self, request, **kwargs):
         return RoomList
 
+    def changelist_view(self, request, extra_context=None):
+        # Django passes over an action that the person is not offered; here it is refused as everything else is.
+        if request.method == "POST" and {*request.POST.getlist("action"), ""} - {"", *self.get_actions(request)}:
+            raise PermissionDenied
+        return super().changelist_view(request, extra_context)
+
     def action_checkbox(self, obj):
         return super().action_checkbox(Shown(obj))
 
