@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -175,7 +176,7 @@ def attention(now: datetime | None = None, glance: Glance | None = None) -> list
 
 def _engine(look: Glance) -> Iterator[Finding]:
     if not look.live:
-        yield Finding("no_host", ERROR, _("No live host: start one with `python manage.py runbackground`."), "host")
+        yield Finding("no_host", ERROR, _("No live host: start one with python manage.py runbackground"), "host")
 
 
 def _hosts(look: Glance) -> Iterator[Finding]:
@@ -311,4 +312,5 @@ def in_zone_of(job: Job, at: datetime) -> datetime:
 
 
 def _time(at: datetime | None) -> str:
-    return at.isoformat(timespec="seconds") if at else "?"
+    local = timezone.localtime(at) if at else None
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}" if local else "?"

@@ -2,14 +2,22 @@
 
 from django.contrib import admin
 
+from background.admin.dashboard import DashboardAdmin
 from background.admin.host import HostAdmin
 from background.admin.job import JobAdmin
 from background.admin.queue import QueueAdmin
 from background.admin.run import RunAdmin
 from background.admin.service import ServiceAdmin
-from background.models import Host, Job, Queue, Run, Service
+from background.models import Dashboard, Host, Job, Queue, Run, Service
 
-ROOMS = {Host: HostAdmin, Job: JobAdmin, Queue: QueueAdmin, Run: RunAdmin, Service: ServiceAdmin}
+ROOMS = {
+    Dashboard: DashboardAdmin,
+    Host: HostAdmin,
+    Job: JobAdmin,
+    Queue: QueueAdmin,
+    Run: RunAdmin,
+    Service: ServiceAdmin,
+}
 
 
 def register(site: admin.AdminSite) -> None:

@@ -155,6 +155,10 @@ class RoomAdmin(Base):
         self.require(request, verb.name)
         obj = self.find(request, object_id)
         self.require(request, verb.name, obj)
+        return self.confirm(request, obj, verb)
+
+    def confirm(self, request, obj, verb, title=""):
+        """Ask whether to do what the person may do, or do it."""
         refusal = verb.refusal(obj)
         form = ReasonForm(request.POST if request.method == "POST" else None)
         if request.method == "POST":
@@ -165,7 +169,7 @@ class RoomAdmin(Base):
         elif request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         context = {
-            "title": _("%(verb)s: %(what)s") % {"verb": verb.label, "what": visible(obj)},
+            "title": title or _("%(verb)s: %(what)s") % {"verb": verb.label, "what": visible(obj)},
             "lines": [verb.effect, *verb.facts(obj)],
             "refusal": refusal,
             "forms": [form],

@@ -24,6 +24,8 @@ VERBS: dict[str, str] = {
     "host.stop": "background.stop_host",
     "queue.pause": "background.pause_queue",
     "queue.resume": "background.pause_queue",
+    "queue.pause_all": "background.pause_all",
+    "queue.resume_all": "background.pause_all",
 }
 
 # What is shown of a run beyond its state.

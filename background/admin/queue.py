@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -21,7 +22,7 @@ from background.admin.text import cut, moment, relative, state, visible
 from background.admin.why import live_hosts, serving
 from background.models import Job, Queue, Run
 from background.models.queue import EVERYTHING
-from background.queue.pause import pause_queue, resume_queue
+from background.queue.pause import pause_everything, pause_queue, resume_everything, resume_queue
 from background.scope import database_alias
 
 Status = Run.Status
@@ -36,6 +37,29 @@ def pause(queue: Queue, user: Any, reason: str) -> str:
 def resume(queue: Queue, user: Any, reason: str) -> str:
     resume_queue(queue.name)
     return _("Queue %(queue)s is open again.") % {"queue": visible(queue)}
+
+
+def pause_all(queue: Queue, user: Any, reason: str) -> str:
+    pause_everything(user=user, reason=reason)
+    return _("Everything is paused: no run starts until everything is resumed.")
+
+
+def resume_all(queue: Queue, user: Any, reason: str) -> str:
+    resume_everything()
+    return _("Runs start again, but for those of queues that are paused by themselves.")
+
+
+# What is done to all queues at once, by a permission of its own.
+PAUSE_ALL = Verb(
+    name="pause_all", label=gettext_lazy("Pause all"), act=pause_all, opposite=True,
+    effect=gettext_lazy("No run of any queue starts on any host until everything is resumed. Running ones go on, and so do schedules."),
+    refusal=lambda row: _("Everything is paused already.") if row.paused else "",
+)  # fmt: skip
+RESUME_ALL = Verb(
+    name="resume_all", label=gettext_lazy("Resume all"), act=resume_all, opposite=True,
+    effect=gettext_lazy("Runs start again, but for those of queues that are paused by themselves."),
+    refusal=lambda row: "" if row.paused else _("Nothing is paused by “Pause all”."),
+)  # fmt: skip
 
 
 class QueueList(RoomList):
@@ -83,6 +107,19 @@ class QueueAdmin(ReadOnlyAdmin):
         ),
     )  # fmt: skip
 
+    def get_urls(self):
+        whole = [
+            self.own_url(f"{verb.name.replace('_', '-')}/", verb.name, partial(self.all_view, verb=verb))
+            for verb in (PAUSE_ALL, RESUME_ALL)
+        ]
+        return [*whole, *super().get_urls()]
+
+    def all_view(self, request, verb):
+        """Ask for confirmation on GET, act on POST: on the row that stands for all queues."""
+        self.require(request, verb.name)
+        row = self.model.objects.using(database_alias()).filter(name=EVERYTHING).first() or Queue(name=EVERYTHING)
+        return self.confirm(request, row, verb, title=verb.label)
+
     def find(self, request, object_id):
         """Return the queue of that id; or of that name, which need not have a row yet."""
         try:
@@ -108,6 +145,10 @@ class QueueAdmin(ReadOnlyAdmin):
         return self.done(request, row, said)
 
     def page_of(self, request, obj):
+        if obj.name == EVERYTHING:
+            to = "dashboard" if request.user.has_perm("background.view_dashboard") else "queue"
+            allowed = request.user.has_perm(f"background.view_{to}")
+            return self.url("changelist", model=to) if allowed else super().page_of(request, obj)
         return super().page_of(request, obj) if obj.pk else self.url("changelist")
 
     def get_queryset(self, request):

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -12,9 +13,9 @@ from django.utils import timezone
 from background.models import Artifact, Host, Job, Queue, Run, RunLog, Service
 from tests.admin import tasks_for_admin
 
-VIEWS = ["view_job", "view_run", "view_service", "view_host", "view_queue"]
+VIEWS = ["view_dashboard", "view_job", "view_run", "view_service", "view_host", "view_queue"]
 OPERATES = [*VIEWS, "view_run_arguments", "view_run_output", "run_job", "cancel_run", "pause_queue", "pause_job"]
-MANAGES = [*OPERATES, "change_job", "add_job", "delete_job", "delete_run", "control_service", "stop_host"]
+MANAGES = [*OPERATES, "change_job", "add_job", "delete_job", "delete_run", "control_service", "stop_host", "pause_all"]
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>\x1b[31m\u202etxt.exe'
 
@@ -146,7 +147,7 @@ def world(make_job, make_run, make_host):
     queue = Queue.objects.create(name=HOSTILE, paused=True, paused_at=now, paused_by=HOSTILE, paused_reason=HOSTILE)
     yield {
         "host": host, "job": job, "run": failed, "done": done, "ready": ready, "running": running, "service": service, "queue": queue,
-        "artifact": artifact,
+        "artifact": artifact, "dashboard": SimpleNamespace(pk=None),
     }  # fmt: skip
     artifact.file.delete(save=False)
 
