@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, OperationalError, ProgrammingError
-from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -32,6 +34,8 @@ logger = logging.getLogger("background.admin")
 
 # Of `status.json`: another number where the meaning of a name changes.
 VERSION = 1
+# Names are other people's text: no browser may take them for markup, whatever it thinks of the content type.
+AS_TEXT = {ord(letter): f"\\u{ord(letter):04X}" for letter in "<>&"}
 # Jobs that are offered at most; more are found by their list.
 OFFERED = 500
 
@@ -152,7 +156,8 @@ class DashboardAdmin(ReadOnlyAdmin):
                 "attention": [one.facts() for one in found if may_see(request.user, one)],
                 "figures": figures_of(request.user),
             }
-        return JsonResponse(facts)
+        text = json.dumps(facts, cls=DjangoJSONEncoder).translate(AS_TEXT)
+        return HttpResponse(text, content_type="application/json")
 
     def run_view(self, request):
         """Let a person choose a job, and go to the form from which it is run."""
