@@ -13,7 +13,7 @@ from django.db import models
 from background import registry
 from background.dialects import dialect
 from background.jobs.tasks import JobDeclaration
-from background.models import Host, Job
+from background.models import Host, Job, Queue
 from background.models.clock import DatabaseNow
 from background.scope import database_alias
 
@@ -101,6 +101,14 @@ def _from_json(name: str, value: Any) -> Any:
     if value is not None and isinstance(Job._meta.get_field(name), models.DateTimeField):
         return datetime.fromisoformat(value).astimezone(UTC)
     return value
+
+
+def name_queues() -> None:
+    """Give the queues that jobs name a row, so that they can be seen and paused before a run waits there. Blocks."""
+    rows = Queue.objects.using(database_alias())
+    named = set(Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct())
+    new = named - set(rows.values_list("name", flat=True))
+    rows.bulk_create([Queue(name=name) for name in sorted(new)], ignore_conflicts=True)
 
 
 def mark_orphans() -> int:

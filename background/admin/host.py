@@ -1,18 +1,17 @@
-"""Own the pages of hosts: list, detail, stop."""
+"""Own the pages of hosts: detail, stop."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from background.admin.base import ReadOnlyAdmin, Verb
-from background.admin.text import as_text, between, cut, duration, moment, relative, state, visible, when
+from background.admin.base import Verb
+from background.admin.host_list import HostColumns
+from background.admin.text import as_text, cut, duration, moment, relative, state, visible
 from background.admin.why import is_silent
 from background.conf import get_settings
 from background.models import Host, Run
@@ -20,6 +19,8 @@ from background.models.clock import DatabaseNow
 from background.scope import database_alias
 
 SHOWN = 100
+# Seconds between two clocks that a person should know of.
+CLOCK_OFF = 5
 
 
 def stop(host: Host, user: Any, reason: str) -> str:
@@ -53,24 +54,7 @@ def what_runs(host: Host) -> list[str]:
     return lines if others else [*lines, "⚠ " + _("It is the last live host: afterwards nothing runs.")]
 
 
-class HostAdmin(ReadOnlyAdmin):
-    list_display = (
-        "name_shown",
-        "shown_state",
-        "version_shown",
-        "up",
-        "threads",
-        "coroutines",
-        "processes",
-        "queues_shown",
-        "heartbeat",
-    )
-    list_display_links = ("name_shown",)
-    list_filter = ("state",)
-    ordering = ("-started_at",)
-    sortable_by = ()
-    search_fields = ("name__istartswith",)
-    search_help_text = gettext_lazy("The beginning of the host's name.")
+class HostAdmin(HostColumns):
     verbs = (
         Verb(
             name="stop", label=gettext_lazy("Stop host"), act=stop, refusal=why_no_stop, facts=what_runs,
@@ -86,58 +70,14 @@ class HostAdmin(ReadOnlyAdmin):
         return [
             (None, {"fields": ["name_shown", "shown_state", "heartbeat_shown", "started", "stopped", "id"]}),
             (_("Work"), {"fields": [*work, "threads", "coroutines", "processes", "queues_shown", "duties"]}),
-            (_("Software"), {"fields": ["version_shown", "software_shown", "pid", "parent_shown", "clock"]}),
+            (
+                _("Software"),
+                {"fields": ["version_shown", "software_shown", "command_shown", "pid", "parent_shown", "clock"]},
+            ),
         ]
 
     def get_readonly_fields(self, request, obj=None):
         return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
-
-    @admin.display(description=gettext_lazy("Host"))
-    def name_shown(self, host: Host) -> str:
-        return cut(host.name, 120)
-
-    @admin.display(description=gettext_lazy("State"))
-    def shown_state(self, host: Host) -> SafeString:
-        if is_silent(host):
-            return state("silent", _("silent"))
-        if host.stop_requested_at and host.is_live:
-            return state("stopping", _("asked to stop by %(by)s") % {"by": host.stop_requested_by or _("somebody")})
-        return state(host.state, host.get_state_display())
-
-    @admin.display(description=gettext_lazy("Version"), empty_value="–")
-    def version_shown(self, host: Host) -> str:
-        return visible(host.version)
-
-    @admin.display(description=gettext_lazy("Up"))
-    def up(self, host: Host) -> str:
-        return duration(between(host.started_at, timezone.now())) if host.is_live and not is_silent(host) else "–"
-
-    @admin.display(description=gettext_lazy("Heartbeat"))
-    def heartbeat(self, host: Host) -> Any:
-        return when(host.heartbeat_at)
-
-    @admin.display(description=gettext_lazy("Threads"))
-    def threads(self, host: Host) -> str:
-        return slots(host, "thread")
-
-    @admin.display(description=gettext_lazy("Coroutines"))
-    def coroutines(self, host: Host) -> str:
-        return slots(host, "loop")
-
-    @admin.display(description=gettext_lazy("Processes"))
-    def processes(self, host: Host) -> str:
-        return slots(host, "process")
-
-    @admin.display(description=gettext_lazy("Queues"))
-    def queues_shown(self, host: Host) -> str:
-        if not host.works:
-            return _("none")
-        said = _("all") if host.queues is None else cut(", ".join(map(str, host.queues)), 200)
-        return (
-            _("%(queues)s but %(excluded)s") % {"queues": said, "excluded": cut(", ".join(host.excluded_queues), 200)}
-            if host.excluded_queues
-            else said
-        )
 
     @admin.display(description=gettext_lazy("Heartbeat"))
     def heartbeat_shown(self, host: Host) -> Any:
@@ -190,16 +130,15 @@ class HostAdmin(ReadOnlyAdmin):
     def software_shown(self, host: Host) -> str:
         return ", ".join(f"{visible(name)} {as_text(value)}" for name, value in host.software.items())
 
+    @admin.display(description=gettext_lazy("Command"), empty_value="–")
+    def command_shown(self, host: Host) -> str:
+        return visible(host.command)
+
     @admin.display(description=gettext_lazy("Parent"))
     def parent_shown(self, host: Host) -> Any:
         return self.link("host", "change", host.parent_id, str(host.parent_id)[:8]) if host.parent_id else "–"
 
     @admin.display(description=gettext_lazy("Clock"))
-    def clock(self, host: Host) -> str:
-        return _("%(seconds)+.2f s against the database") % {"seconds": host.clock_offset}
-
-
-def slots(host: Host, executor: str) -> str:
-    """Return "3 of 8" for an executor."""
-    total = host.concurrency.get(executor)
-    return _("%(used)s of %(total)s") % {"used": host.running.get(executor, 0), "total": total} if total else "–"
+    def clock(self, host: Host) -> Any:
+        said = _("%(seconds)+.2f s against the database") % {"seconds": host.clock_offset}
+        return state("unhealthy", said) if abs(host.clock_offset) > CLOCK_OFF else said

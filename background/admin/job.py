@@ -16,8 +16,9 @@ from background import registry
 from background.admin.arguments import shown_arguments
 from background.admin.base import Tool, Verb
 from background.admin.forms import ResetForm
+from background.admin.history import history
 from background.admin.job_actions import pause_selected, resume_selected, run_selected
-from background.admin.job_form import JobForm, typed_names
+from background.admin.job_form import JobForm, in_lines, typed_names
 from background.admin.job_list import JobColumns
 from background.admin.permissions import ARGUMENTS, HIDDEN, may, may_touch
 from background.admin.preview import INPUTS, preview
@@ -110,12 +111,12 @@ class JobAdmin(JobColumns):
         fixed = obj is not None and (obj.is_declared or not self.has_change_permission(request, obj))
         names = ["shown_name", "shown_task", "about"] if fixed else ["name", "task", *(["about"] if obj else [])]
         return [
-            (None, {"fields": [*names, "enabled", *(["shown_state", "outcomes_strip"] if obj else [])]}),
+            (None, {"fields": [*names, "enabled", *([("shown_state", "outcomes_strip")] if obj else [])]}),
             *self.argument_fieldsets(request, obj),
-            (_("Queue and limits"), {"fields": [("queue", "priority"), ("timeout", "max_attempts"), "backoff", "concurrency"]}),
-            (_("Execution and history"), {"fields": ["executor", "on_lost", "retain"]}),
-            (_("When late or still running"), {"fields": ["overlap", "misfire", ("misfire_grace", "misfire_limit")]}),
-            (_("Schedule"), {"fields": ["schedule", "timezone", ("starts_at", "ends_at"), "jitter"]}),
+            (_("Queue and limits"), {"fields": [("queue", "priority"), ("timeout", "max_attempts", "concurrency"), "backoff"]}),
+            (_("Execution and history"), {"fields": [("executor", "on_lost", "retain")]}),
+            (_("When late or still running"), {"fields": [("overlap", "misfire"), ("misfire_grace", "misfire_limit")]}),
+            (_("Schedule"), {"fields": [("schedule", "timezone"), ("starts_at", "ends_at"), "jitter"]}),
         ]  # fmt: skip
 
     def argument_fieldsets(self, request, obj):
@@ -127,7 +128,7 @@ class JobAdmin(JobColumns):
         if not typed:
             return [(_("Arguments"), {"fields": ["args", "kwargs"]})]
         as_json = {"fields": ["args", "kwargs"], "classes": ["collapse"]}
-        return [(_("Arguments"), {"fields": typed}), (_("Edit arguments as JSON"), as_json)]
+        return [(_("Arguments"), {"fields": in_lines(typed, obj)}), (_("Edit arguments as JSON"), as_json)]
 
     def get_readonly_fields(self, request, obj=None):
         return [
@@ -244,9 +245,11 @@ class JobAdmin(JobColumns):
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
         form = context["adminform"].form
+        saved = self.find(request, str(obj.pk)) if obj is not None else None  # a form with errors has changed its own
+        if saved is not None and request.user.has_perm("background.view_run"):
+            context["history"] = history(saved, self.runs_url(saved))
         if obj is not None:
             context["notes"] = [note for note in (why_no_run(obj), visible(obj.schedule_error)) if note]
-        saved = self.find(request, str(obj.pk)) if obj is not None else None  # a form with errors has changed its own
         context["preview"] = preview(saved, form.data if form.is_bound else None, self.others(request, obj))
         if add or self.has_change_permission(request, obj):
             context["preview_url"] = self.url("preview", obj.pk) if obj else self.url("preview_new")

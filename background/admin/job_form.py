@@ -44,6 +44,23 @@ def typed_names(job: Job | None) -> list[str]:
     return [f"{PREFIX}-{one.name}" for one in parameters(task)] if task else []
 
 
+def in_lines(names: list[str], job: Job | None) -> list[Any]:
+    """Return the names three to a line where their fields are short; those of JSON have a line of their own."""
+    lines: list[list[str]] = []
+    form = ArgumentsForm(typed_task(job), job.args, job.kwargs, frozenset(), partial=True) if job else None  # type: ignore[arg-type]
+    wide = (
+        {form.add_prefix(name) for name, field in form.fields.items() if isinstance(field, JSONField)}
+        if form
+        else set()
+    )
+    for name in names:
+        if not lines or len(lines[-1]) == 3 or {name, lines[-1][0]} & wide:
+            lines.append([name])
+        else:
+            lines[-1].append(name)
+    return [tuple(line) for line in lines]
+
+
 def check_schedule(text: str, zone: str, stored: str = "") -> Any:
     """Return the schedule that a person has typed. Raises InvalidSchedule; what is stored may be longer."""
     if len(text) > LONGEST_SCHEDULE and text != stored:

@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from background.admin.base import RoomAdmin
 from background.admin.lists import TextFilter
+from background.admin.live_list import LiveList
 from background.admin.text import cut, duration, relative, state, visible, when
 from background.engine.occurrences import schedule_of
 from background.exceptions import InvalidSchedule
@@ -84,7 +84,7 @@ class ZoneFilter(FieldFilter):
     title, parameter_name = gettext_lazy("time zone"), "timezone"
 
 
-class JobColumns(RoomAdmin):
+class JobColumns(LiveList):
     """What a list of jobs says of each."""
 
     list_display = (

@@ -21,6 +21,8 @@ VERBS: dict[str, str] = {
     "service.stop": "background.control_service",
     "service.restart": "background.control_service",
     "service.tick": "background.control_service",
+    "service.pause": "background.control_service",
+    "service.resume": "background.control_service",
     "host.stop": "background.stop_host",
     "queue.pause": "background.pause_queue",
     "queue.resume": "background.pause_queue",

@@ -1,8 +1,7 @@
-"""Own the pages of queues: list, detail, pause, resume."""
+"""Own the pages of queues: detail, pause, resume; and the pause of everything."""
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -11,22 +10,19 @@ from django.contrib.admin.utils import unquote
 from django.http import Http404
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from background.admin.base import ReadOnlyAdmin, Tool, Verb
-from background.admin.lists import CAP, RoomList
+from background.admin.base import Tool, Verb
+from background.admin.lists import CAP
 from background.admin.permissions import may
-from background.admin.text import cut, moment, relative, state, visible
-from background.admin.why import live_hosts, serving
+from background.admin.queue_list import QueueColumns, counted, paused_words
+from background.admin.text import cut, moment, visible
+from background.admin.why import serving
 from background.models import Job, Queue, Run
 from background.models.queue import EVERYTHING
 from background.queue.pause import pause_everything, pause_queue, resume_everything, resume_queue
 from background.scope import database_alias
-
-Status = Run.Status
-WAITING = (Status.READY, Status.BLOCKED)
 
 
 def pause(queue: Queue, user: Any, reason: str) -> str:
@@ -62,38 +58,7 @@ RESUME_ALL = Verb(
 )  # fmt: skip
 
 
-class QueueList(RoomList):
-    """Queues with what waits in them: three queries, whatever their number."""
-
-    def get_results(self, request):
-        super().get_results(request)
-        counted, self.capped = open_runs()
-        hosts = live_hosts()
-        for queue in self.result_list:
-            queue.waiting = sum(counted[queue.name, status] for status in WAITING)
-            queue.running = counted[queue.name, Status.RUNNING]
-            queue.hosts = serving(queue.name, hosts)
-        names = {name for name, _status in counted} | set(
-            Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct()
-        )
-        self.rowless = sorted(
-            names - set(Queue.objects.using(database_alias()).filter(name__in=names).values_list("name", flat=True))
-        )
-
-
-def open_runs() -> tuple[Counter[tuple[str, str]], bool]:
-    """Return how many open runs each queue has in each state, among the first ten thousand; and whether there are more."""
-    rows = list(Run.objects.using(database_alias()).open().order_by().values_list("queue", "status")[: CAP + 1])
-    return Counter(rows[:CAP]), len(rows) > CAP
-
-
-class QueueAdmin(ReadOnlyAdmin):
-    change_list_template = "admin/background/queue/change_list.html"
-    list_display = ("name_shown", "shown_state", "waiting", "running", "limit", "served")
-    list_display_links = ("name_shown",)
-    list_filter = ("paused",)
-    ordering = ("name",)
-    sortable_by = ()
+class QueueAdmin(QueueColumns):
     verbs = (
         Verb(
             name="pause", label=gettext_lazy("Pause"), act=pause, opposite=True,
@@ -127,16 +92,18 @@ class QueueAdmin(ReadOnlyAdmin):
         except Http404:
             name = unquote(object_id)
             found = self.get_queryset(request).filter(name=name).first()
-            if found is None and name in self.names_without_row(request):
+            if found is None and self.is_named(name):
                 return Queue(name=name)
             if found is None:
                 raise
             return found
 
-    def names_without_row(self, request):
-        counted, _capped = open_runs()
-        jobs = Job.objects.using(database_alias()).order_by().values_list("queue", flat=True).distinct()
-        return {name for name, _status in counted} | set(jobs)
+    def is_named(self, name):
+        alias = database_alias()
+        return (
+            Run.objects.using(alias).open().filter(queue=name).exists()
+            or Job.objects.using(alias).filter(queue=name).exists()
+        )
 
     def act(self, request, obj, verb, reason):
         said = verb.act(obj, request.user, reason)
@@ -151,23 +118,27 @@ class QueueAdmin(ReadOnlyAdmin):
             return self.url("changelist", model=to) if allowed else super().page_of(request, obj)
         return super().page_of(request, obj) if obj.pk else self.url("changelist")
 
-    def get_queryset(self, request):
-        return super().get_queryset(request).exclude(name=EVERYTHING)
-
-    def get_changelist(self, request, **kwargs):
-        return QueueList
+    def pause_of(self, name):
+        return "" if name.isdecimal() else self.url("pause", name)  # digits alone would be read as the id of another
 
     def changelist_view(self, request, extra_context=None):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None) or {}
         changelist = context.get("cl")
-        if changelist is not None:
-            offered = may(request.user, "queue.pause")
-            context["rowless"] = [
-                # Digits alone would be read as the id of another queue.
-                (visible(name), self.url("pause", name) if offered and not name.isdecimal() else "") for name in changelist.rowless[:100]
-            ]  # fmt: skip
-            context["capped"] = changelist.capped
+        if changelist is None:
+            return response
+        offered = may(request.user, "queue.pause")
+        context["rowless"] = [
+            (visible(name), counted(load.waiting), counted(load.running), self.pause_of(name) if offered else "")
+            for name, load in changelist.rowless
+        ]
+        everything = changelist.everything if changelist.everything and changelist.everything.paused else None
+        if everything is not None:
+            context["everything"] = paused_words(everything)
+            context["everything_reason"] = visible(everything.paused_reason)
+        verb = RESUME_ALL if everything is not None else PAUSE_ALL
+        if may(request.user, f"queue.{verb.name}"):
+            context["list_tools"] = [Tool(_("%(verb)s…") % {"verb": verb.label}, self.url(verb.name))]
         return response
 
     def get_fieldsets(self, request, obj=None):
@@ -181,38 +152,6 @@ class QueueAdmin(ReadOnlyAdmin):
         if request.user.has_perm("background.view_run"):
             found.append(Tool(_("Runs"), f"{self.url('changelist', model='run')}?{urlencode({'queue': obj.name})}"))
         return found
-
-    @admin.display(description=gettext_lazy("Queue"))
-    def name_shown(self, queue: Queue) -> str:
-        return cut(queue.name, 100)
-
-    @admin.display(description=gettext_lazy("State"))
-    def shown_state(self, queue: Any) -> SafeString:
-        if queue.paused:
-            facts = {
-                "by": queue.paused_by or _("somebody"),
-                "ago": relative(queue.paused_at) if queue.paused_at else "",
-            }
-            return state("paused", _("paused by %(by)s, %(ago)s") % facts)
-        if getattr(queue, "waiting", 0) and not queue.hosts:
-            return state("orphaned", _("nobody serves it"))
-        return state("active", _("active"))
-
-    @admin.display(description=gettext_lazy("Waiting"))
-    def waiting(self, queue: Any) -> str:
-        return f"{queue.waiting:,}"
-
-    @admin.display(description=gettext_lazy("Running"))
-    def running(self, queue: Any) -> str:
-        return f"{queue.running:,}"
-
-    @admin.display(description=gettext_lazy("At once at most"), empty_value="–")
-    def limit(self, queue: Queue) -> Any:
-        return queue.concurrency
-
-    @admin.display(description=gettext_lazy("Served by"), empty_value="–")
-    def served(self, queue: Any) -> str:
-        return cut(", ".join(host.name for host in queue.hosts), 200)
 
     @admin.display(description=gettext_lazy("Served by"), empty_value="–")
     def served_now(self, queue: Queue) -> str:
@@ -237,7 +176,7 @@ class QueueAdmin(ReadOnlyAdmin):
                 .count()
             )
             if count:
-                parts.append(f"{f'{CAP:,}+' if count > CAP else f'{count:,}'} {status.label}")
+                parts.append(f"{counted(count)} {status.label}")
         return ", ".join(parts) or _("none")
 
     @admin.display(description=gettext_lazy("Oldest that waits"))

@@ -1,4 +1,4 @@
-"""Own the pages of services: list, detail, start, stop, restart, tick."""
+"""Own the pages of services: detail, and the verbs start, stop, restart, pause, resume, tick."""
 
 from __future__ import annotations
 
@@ -7,20 +7,50 @@ from typing import Any
 
 from django.contrib import admin
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from background.admin.base import ReadOnlyAdmin, Verb
-from background.admin.lists import LiveFilter
+from background.admin.base import Verb
 from background.admin.permissions import HIDDEN, OUTPUT
-from background.admin.text import block, cut, duration, last_line, moment, state, visible, when
+from background.admin.service_life import day, last_starts, settings_of, starts_of
+from background.admin.service_list import ServiceColumns, paused_words
+from background.admin.text import block, cut, duration, last_line, moment, visible, when
 from background.admin.why import is_silent
-from background.models import Service
+from background.engine.pauses import pause_service, resume_service
+from background.models import Service, ServicePause
+from background.scope import database_alias
 
 State = Service.State
 # Verbs that make sense only in some states.
 IDLE = (State.STOPPED, State.FAILED)
+MACHINERY = gettext_lazy("It is part of the host's own machinery, which stops with the host only.")
+
+
+def pause_of(service: Any) -> ServicePause | None:
+    """Return the pause of a service, asking once for each instance."""
+    if not hasattr(service, "pause"):
+        service.pause = ServicePause.objects.using(database_alias()).filter(name=service.name).first()
+    return service.pause
+
+
+def pause(service: Service, user: Any, reason: str) -> str:
+    pause_service(service.name, user=user, reason=reason)
+    return _("Service %(service)s is paused on every host.") % {"service": visible(service)}
+
+
+def resume(service: Service, user: Any, reason: str) -> str:
+    resume_service(service.name)
+    return _("Service %(service)s may run again on every host.") % {"service": visible(service)}
+
+
+def why_no_pause(service: Service) -> str:
+    if service.engine:
+        return str(MACHINERY)
+    return _("It is paused already.") if pause_of(service) else ""
+
+
+def why_no_resume(service: Service) -> str:
+    return "" if pause_of(service) else _("It is not paused.")
 
 
 def ask(name: str) -> Callable[[Service, Any, str], str]:
@@ -36,11 +66,13 @@ def ask(name: str) -> Callable[[Service, Any, str], str]:
 def refusal(name: str) -> Callable[[Service], str]:
     def why_not(service: Service) -> str:
         if service.engine:
-            return _("It is part of the host's own machinery, which stops with the host only.")
+            return str(MACHINERY)
         if not service.host.is_live:
             return _("Its host is gone.")
         if is_silent(service.host):
             return _("Its host is silent: nobody would hear it.")
+        if pause_of(service):
+            return _("It is paused: resume it.")
         if name == "start" and service.state not in (*IDLE, State.BACKOFF):
             return _("It is started already.")
         if name in ("stop", "tick") and service.state in IDLE:
@@ -56,35 +88,27 @@ def verb(name: str, label: Any, effect: Any, opposite: bool = False) -> Verb:
     return Verb(name=name, label=label, effect=effect, act=ask(name), refusal=refusal(name), opposite=opposite)
 
 
-class ServiceAdmin(ReadOnlyAdmin):
-    list_display = (
-        "name_shown",
-        "shown_state",
-        "shown_host",
-        "since_shown",
-        "restarts",
-        "last_sign",
-        "next_shown",
-        "last_error",
-    )
-    list_display_links = ("name_shown",)
-    list_filter = ("state", LiveFilter, "engine")
-    list_select_related = ("host",)
-    ordering = ("engine", "name", "host__name")
-    sortable_by = ()
-    search_fields = ("name__istartswith",)
-    search_help_text = gettext_lazy("The beginning of the service's name.")
+class ServiceAdmin(ServiceColumns):
+    change_form_template = "admin/background/service/change_form.html"
     verbs = (
         verb("start", gettext_lazy("Start"), gettext_lazy("Its host starts it within two seconds."), opposite=True),
         verb("stop", gettext_lazy("Stop"), gettext_lazy("It stops, until it is started here or its host starts anew."), opposite=True),
         verb("restart", gettext_lazy("Restart"), gettext_lazy("Its host stops it and starts it again within a few seconds.")),
+        Verb(
+            name="pause", label=gettext_lazy("Pause"), act=pause, refusal=why_no_pause, opposite=True,
+            effect=gettext_lazy("It stops on every host and rests, also over restarts and deploys, until it is resumed."),
+        ),
+        Verb(
+            name="resume", label=gettext_lazy("Resume"), act=resume, refusal=why_no_resume, opposite=True,
+            effect=gettext_lazy("Every host starts it again within two seconds."),
+        ),
         verb("tick", gettext_lazy("Tick now"), gettext_lazy("It ticks once now; its schedule is not changed."), opposite=True),
     )  # fmt: skip
 
     def get_fieldsets(self, request, obj=None):
         error = "error_shown" if request.user.has_perm(OUTPUT) else "error_hidden"
         return [
-            (None, {"fields": ["name_shown", "shown_state", "shown_host", "since_detail", "wish"]}),
+            (None, {"fields": ["name_shown", "shown_state", "shown_host", "since_detail", "paused_shown", "wish"]}),
             (_("Life"), {"fields": ["last_beat", "restarts", "next_start", "singleton", "engine"]}),
             (_("Ticks"), {"fields": ["schedule_shown", "next_tick", "iterations", "failures", "last_took"]}),
             (_("Last failure"), {"fields": ["error_time", error]}),
@@ -93,51 +117,30 @@ class ServiceAdmin(ReadOnlyAdmin):
     def get_readonly_fields(self, request, obj=None):
         return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
 
-    @admin.display(description=gettext_lazy("Service"))
-    def name_shown(self, service: Service) -> str:
-        return cut(service.name, 120)
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        starts, output = starts_of(obj), request.user.has_perm(OUTPUT)
+        context |= {
+            "day": day(obj, starts),
+            "starts": last_starts(self, request.user, starts, output),
+            "declared": settings_of(obj),
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
-    @admin.display(description=gettext_lazy("State"))
-    def shown_state(self, service: Service) -> SafeString:
-        if service.host.is_live and is_silent(service.host):
-            return state("silent", _("host silent (was %(state)s)") % {"state": service.get_state_display()})
-        shown = state(service.state, service.get_state_display())
-        if service.healthy or service.state not in (State.RUNNING, State.BACKOFF, State.STARTING):
-            return shown
-        return format_html("{} {}", shown, state("unhealthy", _("unhealthy")))
-
-    @admin.display(description=gettext_lazy("Host"))
-    def shown_host(self, service: Service) -> Any:
-        return self.link("host", "change", service.host_id, cut(service.host.name, 60))
-
-    @admin.display(description=gettext_lazy("Since"))
-    def since_shown(self, service: Service) -> Any:
-        return when(service.since)
+    @admin.display(description=gettext_lazy("Pause"), empty_value="–")
+    def paused_shown(self, service: Service) -> str:
+        found = pause_of(service)
+        if found is None:
+            return ""
+        words = paused_words(found)
+        return f"{words}: “{visible(found.paused_reason)}”" if found.paused_reason else words
 
     @admin.display(description=gettext_lazy("In this state since"))
     def since_detail(self, service: Service) -> Any:
         return moment(service.since)
 
     @admin.display(description=gettext_lazy("Last sign of life"))
-    def last_sign(self, service: Service) -> Any:
-        return when(service.last_beat_at)
-
-    @admin.display(description=gettext_lazy("Last sign of life"))
     def last_beat(self, service: Service) -> Any:
         return moment(service.last_beat_at)
-
-    @admin.display(description=gettext_lazy("Next"))
-    def next_shown(self, service: Service) -> Any:
-        if service.state == State.BACKOFF and service.next_start_at:
-            return format_html("{} {}", _("start"), when(service.next_start_at))
-        return format_html("{} {}", _("tick"), when(service.next_tick_at)) if service.next_tick_at else "–"
-
-    @admin.display(description=gettext_lazy("Last error"), empty_value="–")
-    def last_error(self, service: Service) -> Any:
-        if not service.error:
-            return ""
-        line = cut(last_line(service.error), 100)
-        return format_html("{}, {}", line, when(service.error_at)) if service.error_at else line
 
     @admin.display(description=gettext_lazy("Next start"))
     def next_start(self, service: Service) -> Any:

@@ -123,6 +123,11 @@ def relative(instant: datetime, now: datetime | None = None) -> str:
     return _("in %(span)s") % {"span": span} if seconds > 0 else _("%(span)s ago") % {"span": span}
 
 
+def ahead(instant: datetime) -> str:
+    """Return in how long; what should have been already is now."""
+    return relative(instant) if instant > timezone.now() else _("now")
+
+
 def absolute(instant: datetime, zone: Any = None) -> str:
     """Return date and time on the clock of the person's zone (or `zone`), which is named."""
     local = timezone.localtime(instant, zone)

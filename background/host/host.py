@@ -161,6 +161,7 @@ class Host:
         self._written = True
         if self.options.parent is None:
             catalog.sync()
+            catalog.name_queues()
         paused = paused_services() if self.users else ()
         for one in self.users:
             one.hold(one.name in paused)

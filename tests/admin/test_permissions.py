@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from background.admin import ROOMS
 from background.admin.permissions import VERBS
-from background.models import Host, Job, Queue, Run, Service
+from background.models import Host, Job, Queue, Run, Service, ServicePause
 from tests.admin.conftest import MANAGES, OPERATES, VIEWS, person, url
 
 VIEW_PAGES = {"changelist", "change", "history"}
@@ -20,6 +20,7 @@ OPENS = {
     ("run", "add"): None, ("service", "add"): None, ("service", "delete"): None, ("host", "add"): None, ("host", "delete"): None,
     ("dashboard", "run"): "run_job", ("dashboard", "status"): "view_dashboard", ("dashboard", "live"): "view_dashboard",
     ("queue", "add"): None, ("queue", "delete"): None,
+    **{(model, "live_list"): f"view_{model}" for model in ("job", "service", "host", "queue")},
 }  # fmt: skip
 # Pages of a model that are about no single record.
 WITHOUT_ID = {
@@ -41,7 +42,7 @@ def addresses():
 
 def address(world, model, page):
     pk = world[model].pk
-    args = {"changelist": [], "add": [], "preview_new": [], "artifact": [pk, world["artifact"].pk]}
+    args = {"changelist": [], "live_list": [], "add": [], "preview_new": [], "artifact": [pk, world["artifact"].pk]}
     args |= WITHOUT_ID.get(model, {})
     return url(f"{model}_{page}", *args.get(page, [pk]))
 
@@ -57,7 +58,7 @@ def needed(model, page):
 def state_of_all():
     return [
         sorted((str(row.pk), repr(sorted(model_to_dict(row).items(), key=str))) for row in model.objects.all())
-        for model in (Host, Job, Queue, Run, Service)
+        for model in (Host, Job, Queue, Run, Service, ServicePause)
     ]
 
 
