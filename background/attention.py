@@ -49,6 +49,10 @@ class Finding:
     def __str__(self) -> str:
         return self.message
 
+    def may_be_seen_by(self, user: Any) -> bool:
+        """Tell whether a person may see what it is about; that no host lives may be known to all who see the list."""
+        return self.code == "no_host" or not self.model or user.has_perm(f"background.view_{self.model}")
+
     def facts(self) -> dict[str, Any]:
         """Return it for programs: codes and times, no translated words."""
         target = {"model": self.model, "pk": self.pk, "name": self.name}

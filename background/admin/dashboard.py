@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from background.admin import live
 from background.admin.base import ReadOnlyAdmin
-from background.admin.panels import PANELS, Panel, figures_of, may_see
+from background.admin.panels import PANELS, Panel, figures_of
 from background.admin.permissions import may
 from background.admin.queue import PAUSE_ALL, RESUME_ALL
 from background.admin.text import cut
@@ -153,7 +153,7 @@ class DashboardAdmin(ReadOnlyAdmin):
                 "version": VERSION,
                 "at": look.now,
                 "ok": not found,
-                "attention": [one.facts() for one in found if may_see(request.user, one)],
+                "attention": [one.facts() for one in found if one.may_be_seen_by(request.user)],
                 "figures": figures_of(request.user),
             }
         text = json.dumps(facts, cls=DjangoJSONEncoder).translate(AS_TEXT)

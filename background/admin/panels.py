@@ -51,7 +51,7 @@ def runs_address(room: Any, **words: str) -> str:
 def read_attention(room: Any, request: Any) -> dict[str, Any]:
     look = Glance()
     found = attention(glance=look)
-    shown = [one for one in found if may_see(request.user, one)]
+    shown = [one for one in found if one.may_be_seen_by(request.user)]
     never = not look.hosts and not Host.objects.using(database_alias()).exists()
     return {
         "findings": [
@@ -72,10 +72,6 @@ def since(look: Glance, finding: Finding) -> str:
     if finding.at is None or (look.now - finding.at).total_seconds() < 60:
         return ""
     return relative(finding.at, look.now)
-
-
-def may_see(user: Any, finding: Finding) -> bool:
-    return not finding.model or finding.code == "no_host" or user.has_perm(f"background.view_{finding.model}")
 
 
 def address_of(room: Any, request: Any, finding: Finding) -> str:

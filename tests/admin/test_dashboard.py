@@ -336,3 +336,12 @@ def test_panels_go_through_the_querysets_of_the_pages(admin_client, busy, monkey
 
 def test_counts_end_at_ten_thousand():
     assert panels.count(10_000) == "10000" and panels.count(10_001) == "10000+"
+
+
+def test_the_page_of_the_app_has_a_sentence_of_health_and_the_way_to_the_dashboard(admin_client, signed_in, busy):
+    where = "/admin/background/"
+    assert "2 things need attention Dashboard" in text(admin_client.get(where)).replace("  ", " ")
+    Service.objects.all().delete()
+    assert "1 thing needs attention" in text(admin_client.get(where))
+    assert "need" not in text(signed_in("view_job").get(where))
+    assert "needs attention" in text(signed_in("view_job", "view_dashboard", name="other").get(where))
