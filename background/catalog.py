@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from django.db import models
+from django.db.models import Q
 
 from background import registry
 from background.dialects import dialect
@@ -120,7 +121,10 @@ def mark_orphans() -> int:
     declared = {name for names in lists for name in names}
     rows = Job.objects.using(alias).filter(defaults__isnull=False)
     gone = rows.filter(orphaned=False).exclude(name__in=declared)
-    for name in gone.values_list("name", flat=True):
+    changed = rows.filter(Q(orphaned=False) & ~Q(name__in=declared) | Q(orphaned=True, name__in=declared))
+    if not (names := dict(changed.values_list("name", "orphaned"))):
+        return 0
+    for name in (name for name, is_back in names.items() if not is_back):
         logger.warning("job %s is declared by no live host's code any more: not scheduled until it is", name)
     back = rows.filter(orphaned=True, name__in=declared)  # what passed while nobody declared it was not missed
     return gone.update(orphaned=True, next_run_at=None) + back.update(orphaned=False, planned_enabled=False)

@@ -14,6 +14,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 
 from background.dialects.compiled import Compiled
 from background.exceptions import TookTooLong
+from background.models.clock import DatabaseNow
 from background.scope import closing_on_error
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ class Dialect:
         with connections[self.alias].cursor() as cursor:
             cursor.execute(self.clock)
             return self.read_clock(cursor.fetchone()[0])
+
+    def stamp(self) -> Any:
+        """Return what an update writes for the time by the database's clock. Does not ask for it, where that can be."""
+        return DatabaseNow()
 
     def read_clock(self, value: Any) -> datetime:
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

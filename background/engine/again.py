@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,11 @@ class Unread:
         self._looks = 0
         self._look_at = 0.0  # time.monotonic()
 
+    @property
+    def wait(self) -> float:
+        """Seconds until a look is worth while."""
+        return self._look_at - time.monotonic() if self._pks else math.inf
+
     def readable(self) -> list[int]:
         """Return those that can be read now: a zone is back, or this host knows it. Blocks for a statement, at times.
 
@@ -57,6 +63,11 @@ class Rules:
     def __init__(self) -> None:
         self._last: int | None = 0  # the key up to which all have been compared; None once all have
         self._next_at = 0.0  # time.monotonic()
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next comparison."""
+        return math.inf if self._last is None else self._next_at - time.monotonic()
 
     def heed(self) -> None:
         """Compare the next times of some jobs, and compute those that differ from the cursor. Blocks for a few statements."""

@@ -15,6 +15,7 @@ from background.services.base import BackgroundService
 from background.timing import Backoff
 
 if TYPE_CHECKING:
+    from background.engine.lookout import Facts
     from background.stopping import StopToken
 
 logger = logging.getLogger("background.engine")
@@ -59,6 +60,14 @@ class EngineService(BackgroundService):
     def step(self, stop: StopToken) -> float:
         """Do one piece of work and return the seconds until the next."""
         raise NotImplementedError
+
+    def hear(self, facts: Facts) -> None:
+        """Take note of what the host's look has found: called each second, in the thread of the heartbeat. Does not block."""
+
+    def wake(self) -> None:
+        """Have the next step begin now."""
+        if self.stop is not None:
+            self.stop.poke()
 
     def last_step(self, stop: StopToken) -> None:
         """Do what is left to do when stopping."""

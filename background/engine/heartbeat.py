@@ -12,6 +12,7 @@ from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.base import EngineService, HostView
 from background.engine.leases import BELIEVED, renew
+from background.engine.lookout import look
 from background.engine.pauses import paused_services
 from background.models import Host, Service, ServiceStart
 from background.queue.rescue import forget_services
@@ -19,6 +20,7 @@ from background.scope import database_alias
 from background.timing.elapsed import elapsed
 
 if TYPE_CHECKING:
+    from background.queue.holding import Filter
     from background.stopping import StopToken
 
 logger = logging.getLogger("background.engine")
@@ -55,8 +57,15 @@ class Heartbeat(EngineService):
         leased: Callable[[], Iterable[Leased]],
         facts: Callable[[], dict[str, Any]],
         lost: Callable[[], None],
+        parts: Callable[[], Iterable[EngineService]],
+        takes: Callable[[], Filter | None],
     ) -> None:
         super().__init__(host)
+        self._parts = parts
+        self._takes = takes
+        self._clock_offset = 0.0
+        self._looked_at = 0.0
+        self._has_held = True  # some service, because of a pause; or it is not known
         self._services = services
         self._leased = leased
         self._facts = facts
@@ -77,8 +86,24 @@ class Heartbeat(EngineService):
             self.beat()
             self.renew()
         self.write_services()
-        self.hear()
-        return min(EAR, interval)
+        pause = min(EAR, interval, get_settings().poll_interval)
+        if (left := self._looked_at + pause - time.monotonic()) > 0.05:
+            return left  # there was only something to write
+        self._looked_at = time.monotonic()
+        self.look()
+        return pause
+
+    def look(self) -> None:
+        """Ask what there is to do on this host, and tell its parts."""
+        facts = look(self.host.id, self._takes())
+        if facts is None:
+            return  # it has no row any more: the next beat makes one
+        self._clock_offset = (datetime.now(UTC) - facts.now).total_seconds()
+        if facts.wish or facts.paused or self._has_held or facts.stop_requested_at is not None:
+            self.hear_people()
+            self._has_held = facts.paused
+        for one in self._parts():
+            one.hear(facts)
 
     def last_step(self, stop: StopToken) -> None:
         self.write_services()
@@ -86,8 +111,7 @@ class Heartbeat(EngineService):
     def beat(self) -> None:
         """Write the sign of life; a host that was declared lost meanwhile begins anew."""
         until = elapsed() + get_settings().host_timeout * BELIEVED  # from before the question is sent
-        now = dialect().now()
-        facts = {**self._facts(), "clock_offset": (datetime.now(UTC) - now).total_seconds(), "heartbeat_at": now}
+        facts = {**self._facts(), "clock_offset": self._clock_offset, "heartbeat_at": dialect().stamp()}
         rows = Host.objects.using(database_alias()).live().filter(id=self.host.id)
         if not rows.update(**facts):
             logger.error(
@@ -135,7 +159,7 @@ class Heartbeat(EngineService):
             if old := list(surplus[: ServiceStart.KEPT]):
                 rows.filter(id__in=old).delete()
 
-    def hear(self) -> None:
+    def hear_people(self) -> None:
         """Obey the wishes of people that are written in this host's rows, and those that are meant for all hosts."""
         alias = database_alias()
         wishes = Service.objects.using(alias).filter(host=self.host.id).exclude(request_verb="")

@@ -1,4 +1,4 @@
-"""Own the look for jobs that are due or were edited, once a second and at the next due time."""
+"""Own the decision of jobs that are due or were edited: when the host's look tells of them, and at the next due time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db.models import Q
 
 from background.catalog import known
-from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.again import Rules, Unread
 from background.engine.base import EngineService, HostView
@@ -22,6 +21,7 @@ from background.models.job import JobQuerySet
 from background.scope import database_alias
 
 if TYPE_CHECKING:
+    from background.engine.lookout import Facts
     from background.stopping import StopToken
 
 logger = logging.getLogger("background.engine")
@@ -32,8 +32,10 @@ BATCH = 200
 EAR = 1.0
 # Until another host has let go of the rows that it locked; longer each time that they are found again.
 BUSY = 0.05
-# How far ahead to look for the next due time: no further than to the next look.
-AHEAD = timedelta(seconds=EAR)
+# How far ahead to look for the next due time: further than the host's look tells of.
+AHEAD = timedelta(seconds=2 * EAR)
+# Until it looks by itself (seconds); the host's look, once a second, tells it what there is to do.
+QUIET = 30.0
 # By how much more than the time that passed the clock has to move on to be worth a word.
 LEAP = timedelta(hours=1)
 
@@ -62,10 +64,14 @@ class Scheduler(EngineService):
         self._fruitless = self._fruitless + 1 if found.due and not made else 0
         if found.due:
             return min(EAR, BUSY * self._fruitless)
-        wait = min(get_settings().poll_interval, EAR)
+        wait = min(QUIET, self._unread.wait, self._rules.wait)
         if found.nearest is not None:
             wait = min(wait, (found.nearest - now).total_seconds() - (time.monotonic() - began))
         return max(0.005, wait)
+
+    def hear(self, facts: Facts) -> None:
+        if facts.jobs_soon:
+            self.wake()
 
     def _compare(self, began: float, now: datetime) -> None:
         """Say when the clock leapt forward: what seems to be missed then may not be. The policies bound what is made of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,12 +29,15 @@ from background.queue.plain import ready_rows
 from background.queue.wakeup import listen
 
 if TYPE_CHECKING:
+    from background.engine.lookout import Facts
     from background.stopping import Deadline, StopToken
 
 logger = logging.getLogger("background.engine")
 
-# The first pause after work; it grows to POLL_INTERVAL while there is none.
+# The first pause after work; it grows while there is none.
 FIRST_PAUSE = 0.01
+# Then the host's look tells of what it does not hear of (seconds). Less than what makes a connection doubtful.
+QUIET = 4.0
 # Seconds after which a run that waits on this host for a slot is handed back.
 LATE = 0.5
 # What the database says that this host holds is compared with what it has in hand this often (seconds).
@@ -69,6 +73,7 @@ class Worker(EngineService):
         self._in_doubt = False  # a claim is not answered, or a release
         self._compare_at = time.monotonic() + COMPARE
         self._looked_at = 0.0
+        self._asked_at = 0.0
         self._latest = "thread"  # the executor for which the last claim was
         self.thread = ThreadExecutor(concurrency, self._done)
         self.loop = LoopExecutor(async_concurrency, self._done)
@@ -134,21 +139,28 @@ class Worker(EngineService):
             return 0 if any(self._more.values()) else self._pause
         if self._is_over():
             return 0
-        self._pause = min(self._pause * 2, get_settings().poll_interval)
+        self._pause = min(self._pause * 2, max(QUIET, get_settings().poll_interval))
         limits = [self._pause, self._promote_at - time.monotonic(), *([nearest] if nearest is not None else [])]
         return max(min(limits), 0.001)
 
     def _promote(self) -> None:
-        """Make due runs ready: when the next one is due, and once per POLL_INTERVAL."""
+        """Make due runs ready: when the next one is due, and when the host's look tells of some."""
         now = time.monotonic()
         if now < self._promote_at:
             return
         moved = promote_due()
         due = None if moved else next_due()
-        wait = get_settings().poll_interval
+        wait = 0.0 if moved else math.inf
         if due is not None:
-            wait = min(wait, max((due - dialect().now()).total_seconds(), 0.05))
-        self._promote_at = now + (0 if moved else wait)
+            wait = max((due - dialect().now()).total_seconds(), 0.05)
+        self._promote_at = now + wait
+
+    def hear(self, facts: Facts) -> None:
+        if facts.runs_soon:
+            self._promote_at = 0
+        polls = facts.ready is not None and time.monotonic() - self._asked_at >= get_settings().poll_interval - 0.1
+        if facts.runs_soon or polls:
+            self.wake()
 
     def _fill(self, stop: StopToken) -> int:
         # Also now and then: a commit may take effect after the host, connected anew, has asked for it.
@@ -157,9 +169,9 @@ class Worker(EngineService):
         rooms = {one.name: room for one in self.executors if (room := self._room(one)) > 0}
         if not rooms or stop.requested or not self.host.trusted:
             return 0
-        self._in_doubt = True
+        self._in_doubt, self._asked_at = True, time.monotonic()
         rooms = dict(sorted(rooms.items(), key=lambda room: room[0] != self._latest))
-        name, found, more = claim_next(self.host.holder, rooms, self._filter(), self._depth)
+        name, found, more = claim_next(self.host.holder, rooms, self.filter, self._depth)
         self._more.update(dict.fromkeys(rooms, more))
         self._more[name] = more and len({one.lane or one.id for one in found}) >= rooms[name]
         self._latest = name
@@ -218,7 +230,9 @@ class Worker(EngineService):
         release([one.claim for one in executions], reason)
         self._in_doubt = doubt
 
-    def _filter(self) -> Filter:
+    @property
+    def filter(self) -> Filter:
+        """Which runs it takes."""
         return replace(self.host.filter, not_tasks=tuple(sorted(self._unknown)))
 
     def _known(self, claims: list[Claim]) -> list[Claim]:
@@ -286,7 +300,7 @@ class Worker(EngineService):
         if self._max_runs is not None and self._begun >= self._max_runs:
             self.host.request_stop(f"{self._begun} runs done", 0)
             return True
-        if self._drain and not ready_rows(self._filter()).exists():
+        if self._drain and not ready_rows(self.filter).exists():
             self.host.request_stop("nothing left to run", 0)
             return True
         return False

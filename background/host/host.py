@@ -90,7 +90,9 @@ class Host:
         self._status = ""
         self.worker: Worker | None = None
         self.recorder = Recorder(self, self._active, self._asked)
-        self.heartbeat = Heartbeat(self, lambda: self.services, self._leased, self._facts, self.start_afresh)
+        self.heartbeat = Heartbeat(
+            self, lambda: self.services, self._leased, self._facts, self.start_afresh, lambda: self._parts, self._takes
+        )
         self._parts = self._make_engine()
         self.engine = [self._supervise(one) for one in self._parts]
         self.users = [self._supervise(one()) for one in registry.in_order(list(services))]
@@ -347,6 +349,9 @@ class Host:
 
     def _leased(self) -> list[Lease]:
         return [one.lease for one in self.users if one.lease is not None and one.lease.is_held]
+
+    def _takes(self) -> Filter | None:
+        return self.worker.filter if self.worker else None
 
     def _facts(self) -> dict[str, Any]:
         return {"state": self.state, "running": self.worker.in_use() if self.worker else {}}
