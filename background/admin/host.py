@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -68,16 +69,16 @@ class HostAdmin(HostColumns):
             *(["services_shown"] if request.user.has_perm("background.view_service") else []),
         ]
         return [
-            (None, {"fields": ["name_shown", "shown_state", "heartbeat_shown", "started", "stopped", "id"]}),
-            (_("Work"), {"fields": [*work, "threads", "coroutines", "processes", "queues_shown", "duties"]}),
+            (None, {"fields": [("shown_state", "heartbeat_shown", "started"), ("stopped", "id")]}),
+            (_("Work"), {"fields": [*work, ("threads", "processes", "coroutines"), ("queues_shown", "duties")]}),
             (
                 _("Software"),
-                {"fields": ["version_shown", "software_shown", "command_shown", "pid", "parent_shown", "clock"]},
+                {"fields": [("version_shown", "software_shown"), "command_shown", ("pid", "parent_shown", "clock")]},
             ),
         ]
 
     def get_readonly_fields(self, request, obj=None):
-        return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
+        return flatten_fieldsets(self.get_fieldsets(request, obj))
 
     @admin.display(description=gettext_lazy("Heartbeat"))
     def heartbeat_shown(self, host: Host) -> Any:
@@ -132,7 +133,7 @@ class HostAdmin(HostColumns):
 
     @admin.display(description=gettext_lazy("Command"), empty_value="–")
     def command_shown(self, host: Host) -> str:
-        return visible(host.command)
+        return visible(host.command) or "–"
 
     @admin.display(description=gettext_lazy("Parent"))
     def parent_shown(self, host: Host) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -108,14 +109,14 @@ class ServiceAdmin(ServiceColumns):
     def get_fieldsets(self, request, obj=None):
         error = "error_shown" if request.user.has_perm(OUTPUT) else "error_hidden"
         return [
-            (None, {"fields": ["name_shown", "shown_state", "shown_host", "since_detail", "paused_shown", "wish"]}),
-            (_("Life"), {"fields": ["last_beat", "restarts", "next_start", "singleton", "engine"]}),
-            (_("Ticks"), {"fields": ["schedule_shown", "next_tick", "iterations", "failures", "last_took"]}),
+            (None, {"fields": [("shown_state", "shown_host", "since_detail"), ("paused_shown", "wish")]}),
+            (_("Life"), {"fields": [("last_beat", "restarts", "next_start"), ("singleton", "engine")]}),
+            (_("Ticks"), {"fields": [("schedule_shown", "next_tick", "last_took"), ("iterations", "failures")]}),
             (_("Last failure"), {"fields": ["error_time", error]}),
         ]
 
     def get_readonly_fields(self, request, obj=None):
-        return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
+        return flatten_fieldsets(self.get_fieldsets(request, obj))
 
     def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
         starts, output = starts_of(obj), request.user.has_perm(OUTPUT)
@@ -126,11 +127,11 @@ class ServiceAdmin(ServiceColumns):
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    @admin.display(description=gettext_lazy("Pause"), empty_value="–")
+    @admin.display(description=gettext_lazy("Pause"))
     def paused_shown(self, service: Service) -> str:
         found = pause_of(service)
         if found is None:
-            return ""
+            return "–"
         words = paused_words(found)
         return f"{words}: “{visible(found.paused_reason)}”" if found.paused_reason else words
 
@@ -150,18 +151,18 @@ class ServiceAdmin(ServiceColumns):
     def next_tick(self, service: Service) -> Any:
         return moment(service.next_tick_at)
 
-    @admin.display(description=gettext_lazy("Schedule"), empty_value="–")
+    @admin.display(description=gettext_lazy("Schedule"))
     def schedule_shown(self, service: Service) -> str:
-        return visible(service.schedule)
+        return visible(service.schedule) or "–"
 
     @admin.display(description=gettext_lazy("Last tick took"))
     def last_took(self, service: Service) -> str:
         return duration(service.last_duration)
 
-    @admin.display(description=gettext_lazy("Asked for"), empty_value="–")
+    @admin.display(description=gettext_lazy("Asked for"))
     def wish(self, service: Service) -> Any:
         if not service.request_verb:
-            return ""
+            return "–"
         by = visible(service.requested_by) or _("somebody")
         return format_html("{}, {}, {}", service.get_request_verb_display(), by, when(service.requested_at))
 
