@@ -143,21 +143,24 @@ class Heartbeat(EngineService):
                 except BaseException:
                     facts.dirty = True
                     raise
-            while (life := facts.take_life()) is not None:
-                try:
-                    self._write_life(one.name, life)
-                except BaseException:
-                    facts.give_back(life)
-                    raise
+            lives = facts.take_lives()
+            try:
+                while lives:
+                    self._write_life(one.name, lives[0])
+                    del lives[0]
+            finally:
+                facts.give_back(lives)
 
     def _write_life(self, name: str, life: Any) -> None:
         """Write a start of a service, or its end; the oldest of the name give way."""
         rows = ServiceStart.objects.using(database_alias())
         facts = {"name": name, "host_id": self.host.id, "host_name": self.host.name, **life.row()}
-        if rows.update_or_create(id=life.id, defaults=facts)[1]:
-            surplus = rows.filter(name=name).order_by("-started_at").values_list("id", flat=True)[ServiceStart.KEPT :]
-            if old := list(surplus[: ServiceStart.KEPT]):
-                rows.filter(id__in=old).delete()
+        if rows.filter(id=life.id).update(**facts):
+            return
+        rows.create(id=life.id, **facts)
+        surplus = rows.filter(name=name).order_by("-started_at").values_list("id", flat=True)[ServiceStart.KEPT :]
+        if old := list(surplus[: ServiceStart.KEPT]):
+            rows.filter(id__in=old).delete()
 
     def hear_people(self) -> None:
         """Obey the wishes of people that are written in this host's rows, and those that are meant for all hosts."""

@@ -28,6 +28,8 @@ WORDS: dict[str, str] = {
     State.STANDBY: "stands by: another host has the lease",
     State.PAUSED: "is paused: it rests until a person resumes it",
 }
+# Lives that are kept until they are written: a service that crashes in a circle must not keep the heartbeat busy.
+UNWRITTEN = 10
 # States that a service can enter only in good health.
 RESTED = (State.RUNNING, State.STOPPED, State.PAUSED)
 
@@ -91,7 +93,7 @@ class Standing:
         if not self.engine:
             with self._lock:
                 self._life = Life(self.restarts)
-                self._lives[self._life.id] = self._life
+                self._keep(self._life)
 
     def end_life(self, reason: str, error: BaseException | None = None) -> None:
         """Take note of how the life that began last has ended."""
@@ -101,18 +103,26 @@ class Standing:
             self._life = None
             life.ended_at, life.reason = datetime.now(UTC), reason
             life.error = storable(f"{type(error).__name__}: {error}")[:300] if error is not None else ""
-            self._lives[life.id] = life
+            self._keep(life)
         self.touch()
 
-    def take_life(self) -> Life | None:
-        """Return a life that is to be written, the oldest first; None when all are."""
-        with self._lock:
-            return replace(self._lives.pop(next(iter(self._lives)))) if self._lives else None
+    def _keep(self, life: Life) -> None:
+        """Keep a life until it is written; of those that end faster than that only the last."""
+        self._lives[life.id] = life
+        while len(self._lives) > UNWRITTEN:
+            del self._lives[next(iter(self._lives))]
 
-    def give_back(self, life: Life) -> None:
+    def take_lives(self) -> list[Life]:
+        """Return what is to be written of the lives, once, the oldest first."""
+        with self._lock:
+            taken = [replace(life) for life in self._lives.values()]
+            self._lives.clear()
+        return taken
+
+    def give_back(self, lives: list[Life]) -> None:
         """Keep what could not be written, unless there is something newer."""
         with self._lock:
-            self._lives.setdefault(life.id, life)
+            self._lives = {**{life.id: life for life in lives}, **self._lives}
 
     def touch(self) -> None:
         self.dirty = True
