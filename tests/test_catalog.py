@@ -269,3 +269,15 @@ def test_a_pause_is_kept_at_the_next_deploy(code):
     code(NAME, schedule=every(hours=2))
     catalog.sync()
     assert not row().enabled and row().schedule == str(every(hours=2))
+
+
+@pytest.mark.django_db
+def test_queues_that_jobs_name_get_a_row_and_those_that_have_one_keep_it():
+    from background.models import Queue
+
+    Job.objects.create(name="in a new queue", task="x", queue="brand new")
+    Queue.objects.create(name="kept", paused=True)
+    Job.objects.create(name="in a kept one", task="x", queue="kept")
+    for _ in range(2):
+        catalog.name_queues()
+    assert Queue.objects.get(name="kept").paused and not Queue.objects.get(name="brand new").paused
