@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db import connections
+from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -32,6 +35,10 @@ LONG_PAUSE, LATE = timedelta(hours=24), timedelta(minutes=1)
 CLOCK = 5.0
 # What is counted exactly.
 COUNTED = 10_000
+
+
+# Since when a ready run waits: one that was due later, or is tried again, did not wait from its first hour on.
+WAITS_SINCE = Greatest("enqueued_at", Coalesce("run_after", "enqueued_at"), Coalesce("started_at", "enqueued_at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +66,13 @@ class Finding:
         return {"code": self.code, "severity": self.severity, "target": target, "at": self.at}
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """What waits in one queue, as far as it was counted."""
 
     name: str
-    count: int = 0
-    oldest: datetime | None = None
+    count: int
+    oldest: datetime | None
 
 
 class Place(NamedTuple):
@@ -103,15 +110,15 @@ class Glance:
     @cached_property
     def lines(self) -> dict[str, Line]:
         """The queues in which ready runs wait, by the first ten thousand in order."""
-        found: dict[str, Line] = {}
-        rows = Run.objects.using(database_alias()).ready().filter(position__isnull=False).order_by("position")
-        for queue, *times in rows.values_list("queue", "enqueued_at", "run_after", "started_at")[: COUNTED + 1]:
-            line = found.setdefault(queue, Line(queue))
-            line.count += 1
-            # One that was due later, or is tried again, did not wait from its first hour on.
-            since = max(time for time in times if time is not None)
-            line.oldest = since if line.oldest is None else min(line.oldest, since)
-        return found
+        table = connections[database_alias()].ops.quote_name(Run._meta.db_table)
+        # Added up by the database, and yet only so far: the ORM has no aggregate over the first rows that groups.
+        first = (
+            f"SELECT position FROM {table} WHERE status = 'ready' AND position IS NOT NULL ORDER BY position LIMIT %s"
+        )
+        last = RawSQL(f"SELECT MAX(first.position) FROM ({first}) AS first", [COUNTED + 1])
+        rows = Run.objects.using(database_alias()).ready().filter(position__isnull=False, position__lte=last)
+        sums = rows.order_by().values_list("queue").annotate(count=Count("id"), oldest=Min(WAITS_SINCE))
+        return {queue: Line(queue, count, oldest) for queue, count, oldest in sums}
 
     @cached_property
     def waiting(self) -> int:

@@ -48,9 +48,9 @@ WINDOWS = {
     one.name: one
     for one in (
         Window("1h", gettext_lazy("1 h"), gettext_lazy("Finished per minute, last hour"), timedelta(hours=1), timedelta(minutes=1)),
-        Window("6h", gettext_lazy("6 h"), gettext_lazy("Finished per 5 minutes, last 6 hours"), timedelta(hours=6), timedelta(minutes=5)),
+        Window("6h", gettext_lazy("6 h"), gettext_lazy("Finished per 10 minutes, last 6 hours"), timedelta(hours=6), timedelta(minutes=10)),
         Window("24h", gettext_lazy("24 h"), gettext_lazy("Finished per hour, last 24 hours"), timedelta(hours=24), timedelta(hours=1)),
-        Window("7d", gettext_lazy("7 d"), gettext_lazy("Finished per 2 hours, last 7 days"), timedelta(days=7), timedelta(hours=2)),
+        Window("7d", gettext_lazy("7 d"), gettext_lazy("Finished per 3 hours, last 7 days"), timedelta(days=7), timedelta(hours=3)),
     )
 }  # fmt: skip
 

@@ -98,9 +98,16 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
         """Return the sums of these rows by what `by(start, queue)` says, in order of time. Blocks for one query."""
         found: dict[K, Sums] = {}
         rows = self.order_by("start").values_list("start", "queue", *Statistic.SUMS)
-        for start, queue, *facts, waits, runs in rows:
-            histograms = (Counter({int(step): count for step, count in one.items()}) for one in (waits, runs))
-            found.setdefault(by(start, queue), Sums()).add(Sums(*facts, *histograms))
+        for start, queue, succeeded, failed, cancelled, waited, ran, waits, runs in rows.iterator():
+            sums = found.setdefault(by(start, queue), Sums())
+            sums.succeeded += succeeded
+            sums.failed += failed
+            sums.cancelled += cancelled
+            sums.waited += waited
+            sums.ran += ran
+            for mine, histogram in ((sums.waits, waits), (sums.runs, runs)):
+                for step, count in histogram.items():
+                    mine[int(step)] += count
         return found
 
     def by_day(self, job: Job | int, days: int = 90, zone: tzinfo | None = None) -> dict[date, Sums]:

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from background.attention import attention
+from background.attention import Glance, attention
 from background.models import Host, Job, Queue, Run, Service, ServicePause, Skip
 from tests.app import background as tasks
 
@@ -210,3 +210,14 @@ def test_health_speaks_codes_to_programs(capsys):
     assert found["ok"] is False and [one["code"] for one in found["attention"]] == ["no_host", "host_silent"]
     assert found["attention"][1]["target"] == {"model": "host", "pk": str(silent.pk), "name": "web-1:7"}
     assert found["attention"][1]["at"] and "silent" in found["attention"][1]["message"]
+
+
+def test_of_a_long_queue_only_the_first_are_looked_at(host, monkeypatch):
+    monkeypatch.setattr("background.attention.COUNTED", 3)
+    for number in range(6):
+        tasks.note.using(queue_name="mail" if number < 2 else "default").enqueue()
+
+    look = Glance()
+
+    assert {name: line.count for name, line in look.lines.items()} == {"mail": 2, "default": 2}
+    assert look.waiting == 4 and look.oldest <= look.now
