@@ -6,7 +6,6 @@ import smtplib
 from datetime import timedelta
 
 from django.core import mail
-from django.core.mail import BadHeaderError
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 from django.db.models import Min
@@ -43,7 +42,7 @@ def send(context: RunContext, message: int) -> str:
     try:
         with connection(row.mailer) as opened:
             opened.send_messages([restore(row)])
-    except (smtplib.SMTPException, BadHeaderError, ValueError) as error:
+    except (smtplib.SMTPException, ValueError) as error:
         if is_permanent(error):
             raise Discard(f"{type(error).__name__}: {error}") from error
         raise
