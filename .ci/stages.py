@@ -24,6 +24,7 @@ WORK = Path(tempfile.mkdtemp(prefix="background-ci-"))
 # Failures of one suite up to which those tests alone are run once more.
 SECOND_CHANCES = 5
 BROWSER = "tests/browser"  # stages of its own
+UNFOLD = (BROWSER, "-m", "themes", "--ds=tests.browser.unfold_settings")
 REST = (f"--ignore={BROWSER}",)
 JOBS = int(os.environ.get("CI_JOBS", "3"))
 TIME_LIMIT = 25 * 60  # seconds that one stage may take
@@ -261,6 +262,7 @@ def main(words: list[str]) -> int:
         Stage("migrations", migrations),
         Stage("deploy check", deploy_check),
         Stage("tests oldest browser", suite("oldest", "", BROWSER)),
+        Stage("tests oldest Unfold", suite("oldest", "", *UNFOLD)),
         Stage("tests oldest SQLite", suite("oldest")),
         Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest")),
         Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest")),
@@ -270,6 +272,7 @@ def main(words: list[str]) -> int:
         ground.insert(1, Stage("environment newest", Environment("newest", newest_path, requirements)))
         stages += [
             Stage("tests newest browser", suite("newest", "", BROWSER)),
+            Stage("tests newest Unfold", suite("newest", "", *UNFOLD)),
             # Hosts are killed on each database with one of the two; the rest of the tests runs with both.
             Stage("tests newest SQLite", suite("newest", "", "-m", "not chaos", *REST)),
             Stage(

@@ -29,12 +29,14 @@ from background.admin.text import Shown, visible
 from background.conf import get_settings
 from background.scope import database_alias
 
+# Unfold: its templates have places of their own, its styles other names.
+THEMED = apps.is_installed("unfold")
+
 if TYPE_CHECKING:
     Base = admin.ModelAdmin
 else:
     Base = import_string(
-        get_settings().admin_base
-        or ("unfold.admin.ModelAdmin" if apps.is_installed("unfold") else "django.contrib.admin.ModelAdmin")
+        get_settings().admin_base or ("unfold.admin.ModelAdmin" if THEMED else "django.contrib.admin.ModelAdmin")
     )
 
 
@@ -76,7 +78,7 @@ class RoomAdmin(Base):
     view_on_site = False
 
     class Media:
-        css = {"all": ["background/admin.css"]}
+        css = {"all": ["background/admin.css", *(["background/unfold.css"] if THEMED else [])]}
         js = [Script("background/admin.js", type="module")]
 
     # What is there, and for whom

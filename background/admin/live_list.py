@@ -12,7 +12,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from background.admin import live
-from background.admin.base import RoomAdmin
+from background.admin.base import THEMED, RoomAdmin
 
 # Seconds between two looks.
 EVERY = 5
@@ -48,7 +48,7 @@ class LiveList(RoomAdmin):
         response: Any = self.changelist_view(request)
         if not hasattr(response, "template_name"):
             raise Http404  # an address that the list itself sends elsewhere
-        response.template_name = "admin/background/live_list_part.html"
+        response.template_name = f"admin/background/{'unfold/' if THEMED else ''}live_list_part.html"
         return response
 
 

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -11,6 +12,7 @@ from tests.admin.tasks_for_admin import with_context
 from tests.browser.conftest import requests_of
 
 
+@pytest.mark.themes
 def test_the_preview_follows_what_is_typed_and_names_what_is_wrong(sign_in, make_job, at):
     job = make_job(with_context, schedule="0 3 * * *", timezone="Europe/Paris")
     page = sign_in()
@@ -56,6 +58,7 @@ def test_a_schedule_is_changed_and_a_job_paused_without_javascript(sign_in, make
     assert (job.schedule, job.enabled, job.paused_reason) == ("30 4 * * *", False, "holiday")
 
 
+@pytest.mark.themes
 def test_lists_follow_what_happens_and_rest_while_a_box_is_ticked(sign_in, make_job, make_host, at):
     service = Service.objects.create(name="shop.Feed", host=make_host(), state="running", since=timezone.now())
     page = sign_in()
@@ -74,6 +77,7 @@ def test_lists_follow_what_happens_and_rest_while_a_box_is_ticked(sign_in, make_
     assert asked == [] and page.locator("input.action-select").first.is_checked()
 
 
+@pytest.mark.themes
 def test_lists_and_forms_fit_a_phone(sign_in, make_job, make_host, at):
     job, host = make_job(schedule="0 3 * * *", outcomes="s" * 30), make_host()
     service = Service.objects.create(name="shop.Feed", host=host, state="running", since=timezone.now())
