@@ -7,6 +7,10 @@ from typing import Any
 from django.db import OperationalError, connections
 
 from background.dialects.base import Dialect
+from background.dialects.columns import Columns
+
+# Rows of one INSERT: packets have 16 MB at most by default, arguments 64 kB.
+ROWS = 200
 
 
 class MySQL(Dialect):
@@ -29,6 +33,17 @@ class MySQL(Dialect):
 
     def is_overtime(self, error: OperationalError) -> bool:
         return bool(error.args) and error.args[0] in (1969, 3024)
+
+    def _insert(self, table: str, columns: Columns, tell: bool) -> None:
+        # Drivers put many rows into one statement only where all values are parameters.
+        marks, rows = f"({columns.marks()})", columns.rows()
+        with connections[self.alias].cursor() as cursor:
+            for first in range(0, len(rows), ROWS):
+                some = rows[first : first + ROWS]
+                values = ", ".join([marks] * len(some))
+                cursor.execute(
+                    f"INSERT INTO {table} ({columns.names}) VALUES {values}", [value for row in some for value in row]
+                )
 
     def _update_each(
         self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]

@@ -1,14 +1,15 @@
 """Own what PostgreSQL does differently."""
 
 import select
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import OperationalError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 
-from background.dialects.base import CHANNEL, ROWS, Dialect, Ear
+from background.dialects.base import CHANNEL, Dialect, Ear
+from background.dialects.columns import Columns
 from background.dialects.compiled import Compiled
 
 
@@ -33,6 +34,20 @@ class PostgreSQLEar(Ear):
                 while raw.pgconn.notifies():
                     pass
         return True
+
+
+def array(values: Iterable[Any]) -> str:
+    """Return values as the text of a PostgreSQL array."""
+    return f"{{{','.join([_element(value) for value in values])}}}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if type(value) is int:
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 class PostgreSQL(Dialect):
@@ -83,28 +98,19 @@ class PostgreSQL(Dialect):
 
         return self.persistently(work)
 
-    def insert_each(self, rows: Sequence[models.Model]) -> None:
-        for place in range(0, len(rows), ROWS):
-            self._insert(rows[place : place + ROWS])
-        for row in rows:
-            row._state.adding, row._state.db = False, self.alias
-
-    def _insert(self, rows: Sequence[models.Model]) -> None:
-        """Send a column that is the same in all rows once: of those of a run that is most of them."""
-        connection, meta = connections[self.alias], rows[0]._meta
-        fields = [one for one in meta.concrete_fields if not one.generated]
-        values = {one: [getattr(row, one.attname) for row in rows] for one in fields}
-        apart = [one for one in fields if one.primary_key or values[one].count(values[one][0]) < len(rows)]
-        alike = [one for one in fields if one not in apart]
-        names = ", ".join(self._quote(str(one.column)) for one in [*apart, *alike])
-        arrays = ", ".join(f"%s::{one.db_type(connection)}[]" for one in apart)
-        fixed = "".join(f", %s::{one.db_type(connection)}" for one in alike)
-        columns = [[one.get_db_prep_save(value, connection) for value in values[one]] for one in apart]
-        facts = [one.get_db_prep_save(values[one][0], connection) for one in alike]
-        table = self._quote(meta.db_table)
-        with connection.cursor() as cursor:
+    def _insert(self, table: str, columns: Columns, tell: bool) -> None:
+        # One parameter for each column, as text: psycopg would walk through a list.
+        arrays = ", ".join([f"%s::{column.kind}[]" for column in columns.each])
+        these = ", ".join([column.name for column in columns.each])
+        source = f"SELECT {columns.marks('v.{}')} FROM unnest({arrays}) AS v({these})"
+        if not columns.each:
+            source = f"VALUES ({columns.marks()})"
+        sql = f"INSERT INTO {table} ({columns.names}) {source}"
+        if tell:  # within the statement: another would cost a round trip, and alone a transaction
+            sql = f"WITH inserted AS ({sql}) SELECT pg_notify('{CHANNEL}', '')"
+        with connections[self.alias].cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {table} ({names}) SELECT v.*{fixed} FROM unnest({arrays}) AS v", [*facts, *columns]
+                sql, [*(one.value for one in columns.alike), *(array(one.each or ()) for one in columns.each)]
             )
 
     def _update_each(

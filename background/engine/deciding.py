@@ -15,9 +15,9 @@ from background.engine.occurrences import Decision, decide, is_due
 from background.models import Job, Run, Skip
 from background.models.run import RunQuerySet
 from background.queue.cancel import cancel_within
-from background.queue.enqueue import insert_unique, slot_of
+from background.queue.enqueue import insert, insert_unique
 from background.queue.finish import send_finished
-from background.queue.wakeup import wake_on_commit
+from background.queue.making import slot_of
 from background.scope import database_alias
 
 logger = logging.getLogger("background.engine")
@@ -202,8 +202,7 @@ def _open_beside(job: Job, run: Run) -> list[Run]:
 
 def _insert(runs: Iterable[Run]) -> list[Run]:
     made = list(runs)
-    dialect().insert_each(made)
-    wake_on_commit(any(run.status == Run.Status.READY for run in made))
+    insert(made)
     return made
 
 

@@ -17,7 +17,7 @@ from background.compat import Task
 from background.exceptions import InvalidArguments, InvalidPolicy, InvalidSchedule, TaskNotFound
 from background.jobs.tasks import JobDeclaration
 from background.models import Job, Run, Skip
-from background.queue.enqueue import occurrence
+from background.queue.making import occurrence
 from background.timing import Schedule, parse
 
 logger = logging.getLogger("background.engine")

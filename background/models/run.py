@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.base import ModelState
 from django.utils.translation import gettext_lazy as _
 
 from background.models.ids import uuid7
@@ -311,6 +313,23 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_name or self.task.rpartition('.')[2]} #{self.short_id}"
+
+    @classmethod
+    @cache
+    def blank(cls) -> Mapping[str, Any]:
+        """Return the defaults of all columns by attribute. Not to be changed."""
+        return {field.attname: field.get_default() for field in cls._meta.concrete_fields}
+
+    @classmethod
+    def lean(cls, columns: Mapping[str, Any], alias: str) -> Run:
+        """Return a new run with these columns, which are all there are, for a tenth of what Django's constructor costs.
+
+        It counts as saved: whoever asks for it writes it to the database `alias`.
+        """
+        run, state = cls.__new__(cls), ModelState()
+        state.adding, state.db = False, alias
+        run.__dict__.update(columns, id=uuid7(), errors=[], _state=state)
+        return run
 
     @property
     def short_id(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import connections, transaction
 
@@ -33,23 +34,43 @@ def wake() -> None:
 @contextmanager
 def telling() -> Iterator[None]:
     """Hold the transaction in which something is written and told of; none is opened where nobody needs to be told."""
-    global _told_at
-    alone = dialect().tells_others and not connections[database_alias()].in_atomic_block
-    if not alone or time.monotonic() - _told_at < AWAKE:
+    if connections[database_alias()].in_atomic_block or not others_wait():
         yield
         return
     with transaction.atomic(using=database_alias()):
         yield
-    _told_at = time.monotonic()
+    _have_told()
 
 
-def wake_on_commit(ready: bool = True) -> None:
-    """Tell hosts once the caller's transaction has committed. Blocks for a statement where the database tells others."""
+def others_wait() -> bool:
+    """Tell whether what becomes ready now is news to other processes: once in a transaction, else once in a while."""
+    if not dialect().tells_others:
+        return False
     connection = connections[database_alias()]
-    if not ready or any(entry[1] is wake for entry in reversed(connection.run_on_commit)):
+    return not _is_told(connection) if connection.in_atomic_block else time.monotonic() - _told_at >= AWAKE
+
+
+def wake_on_commit(ready: bool = True, told: bool = False) -> None:
+    """Tell hosts once the caller's transaction has committed; others were perhaps `told` by what was written.
+
+    Blocks for a statement where they were not, and the database tells others.
+    """
+    connection = connections[database_alias()]
+    if not ready or _is_told(connection):
         return  # one word for each transaction
     tells = dialect().tells_others
-    if tells and connection.in_atomic_block:
+    if tells and connection.in_atomic_block and not told:
         dialect().tell()
+    elif told and not connection.in_atomic_block:
+        _have_told()
     if tells or _listeners:
         transaction.on_commit(wake, using=database_alias())
+
+
+def _is_told(connection: Any) -> bool:
+    return any(entry[1] is wake for entry in reversed(connection.run_on_commit))
+
+
+def _have_told() -> None:
+    global _told_at
+    _told_at = time.monotonic()

@@ -15,9 +15,10 @@ from background.jobs.tasks import BackgroundTask
 from background.models import Job, Run
 from background.queue.cancel import cancel
 from background.queue.claim import promote_due
-from background.queue.enqueue import enqueue, enqueue_many, occurrence
+from background.queue.enqueue import enqueue, enqueue_many
 from background.queue.finish import release
 from background.queue.limits import REPLACEABLE
+from background.queue.making import occurrence
 from background.queue.outcome import Kind
 from tests.app import background as tasks
 from tests.queue.helpers import at_once, end, status, take, take_one

@@ -1,0 +1,93 @@
+"""Own how rows become the columns of an INSERT: what they have in common is said once, the rest in the driver's terms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
+from operator import itemgetter
+from typing import Any
+
+from django.db import connections, models
+
+# Values of these types every driver takes as they are.
+PLAIN = {int, str, type(None)}
+# What stands in the statement itself. No more than that: drivers remember statements by their text.
+CONSTANTS = {None: "NULL", "": "''", 0: "0", 1: "1"}
+
+
+@dataclass(slots=True)
+class Column:
+    """A column of rows to insert that is written by parameters: `each` row's, else one for all."""
+
+    name: str
+    kind: str  # the database's type
+    value: Any = None
+    each: list[Any] | None = None
+
+
+class Columns:
+    """The columns of some rows that have a value for every attribute of the model."""
+
+    def __init__(self, model: type[models.Model], rows: Sequence[Mapping[str, Any]], alias: str) -> None:
+        pick, self.names, fields = _fields(model, alias)
+        connection, self._count = connections[alias], len(rows)
+        self._all: list[Column | str] = []
+        for (field, name, kind, is_json), values in zip(fields, zip(*map(pick, rows), strict=True), strict=True):
+            first = values[0]
+            # Most columns of a new row are empty. A JSON 0 is not a number to the database, nor True 1.
+            if (first is None or (not is_json and type(first) in PLAIN)) and first in CONSTANTS:
+                if self._count == 1 or values.count(first) == self._count:
+                    self._all.append(CONSTANTS[first])
+                    continue
+            if self._count == 1 or _are_alike(values, is_json):
+                self._all.append(Column(name, kind, field.get_db_prep_save(first, connection)))
+            else:
+                self._all.append(Column(name, kind, each=_driver_values(field, values, connection)))
+        given = [column for column in self._all if isinstance(column, Column)]
+        self.alike = [column for column in given if column.each is None]
+        self.each = [column for column in given if column.each is not None]
+
+    def marks(self, each: str = "%s") -> str:
+        """Return what stands for the values, `each` for those that differ: the column's name goes into its braces."""
+        return ", ".join(
+            [
+                column if isinstance(column, str) else "%s" if column.each is None else each.format(column.name)
+                for column in self._all
+            ]
+        )
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return the parameters of each row."""
+        given = [column for column in self._all if isinstance(column, Column)]
+        spread = [repeat(column.value, self._count) if column.each is None else column.each for column in given]
+        return list(zip(*spread, strict=True))
+
+
+@cache
+def _fields(model: type[models.Model], alias: str) -> tuple[Any, str, list[tuple[Any, str, str, bool]]]:
+    connection = connections[alias]
+    fields: list[Any] = [field for field in model._meta.concrete_fields if not field.generated]
+    named = [
+        (field, connection.ops.quote_name(field.column), field.db_type(connection), isinstance(field, models.JSONField))
+        for field in fields
+    ]
+    return itemgetter(*(field.attname for field in fields)), ", ".join(name for _, name, *_ in named), named
+
+
+def _are_alike(values: Sequence[Any], is_json: bool) -> bool:
+    if is_json:
+        return not any(values) and len(set(map(type, values))) == 1
+    return values.count(values[0]) == len(values)
+
+
+def _driver_values(field: Any, values: Sequence[Any], connection: Any) -> list[Any]:
+    if isinstance(field, models.JSONField):
+        return [None if value is None else json.dumps(value) for value in values]
+    if isinstance(field, models.UUIDField) and all(values):
+        return [value.hex for value in values]
+    if PLAIN.issuperset(map(type, values)):
+        return list(values)
+    return [field.get_db_prep_save(value, connection) for value in values]
