@@ -38,6 +38,8 @@ class Mold:
         policies["executor"] = policies["executor"] or getattr(task, "runs_on", "thread")
         self.is_limited = bool(policies["concurrency"])
         self.linked = {"job": job, "triggered_by": user, "rerun_of": fields.pop("rerun_of", None)}
+        if unknown := fields.keys() - Run.blank().keys():
+            raise TypeError(f"A run has no columns {sorted(unknown)}.")
         due = run_after is None or run_after <= now
         self.columns = {
             **Run.blank(), "job_name": job.name if job else getattr(task, "job_name", ""), "task": task.module_path,

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.exceptions import FieldDoesNotExist
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -14,7 +13,7 @@ from background import catalog
 from background.exceptions import InvalidArguments, InvalidTransition, TaskNotFound
 from background.models import Job, Run
 from background.queue.claim import next_due, promote_due
-from background.queue.enqueue import _unsaved, again, enqueue, enqueue_many, trigger
+from background.queue.enqueue import again, enqueue, enqueue_many, trigger
 from background.queue.outcome import Kind
 from tests.app import background as tasks
 from tests.queue.helpers import at_once, end, served, take, take_one
@@ -477,20 +476,6 @@ def test_again_of_a_run_without_a_job_keeps_queue_and_priority():
     assert (new.queue, new.priority, new.args) == ("mail", 5, ["x"])
 
 
-def test_an_unsaved_run_is_as_the_model_makes_it(admin_user):
-    values = {
-        "job": Job(pk=5, name="a"),
-        "triggered_by": admin_user,
-        "task": "t",
-        "args": [1],
-        "enqueued_at": timezone.now(),
-    }
-    run, other, plain = _unsaved(**values), _unsaved(**values), Run(**values)
-    ours, theirs = (
-        {one.attname: getattr(row, one.attname) for one in Run._meta.concrete_fields} for row in (run, plain)
-    )
-    assert ours.pop("id") != theirs.pop("id") and ours == theirs
-    assert (run.job, run.triggered_by, run._state.adding) == (values["job"], admin_user, True)
-    assert run.id != other.id and run.kwargs is not other.kwargs and run.errors is not other.errors
-    with pytest.raises(FieldDoesNotExist):
-        _unsaved(prioritty=3)
+def test_a_column_that_runs_do_not_have_is_refused():
+    with pytest.raises(TypeError, match="prioritty"):
+        enqueue(tasks.note, prioritty=3)
