@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from background.admin.forms import JobForm
+from background.admin.job_form import JobForm
 from background.engine.scheduler import look, schedule_due
 from background.exceptions import InvalidSchedule
 from background.models import Job, Run
