@@ -130,6 +130,15 @@ class JobForm(forms.ModelForm):
         self.initial |= {name: value for name, value in shown.items() if name in self.fields}
         self.typed = self._typed() if "kwargs" in self.fields else None
         self._show_the_code()
+        self._name_the_parts()
+
+    def _name_the_parts(self) -> None:
+        # Django's two fields of one instant have a label together, but none of their own to be read out.
+        for name in ("starts_at", "ends_at"):
+            if name in self.fields:
+                parts = zip(self.fields[name].widget.widgets, (_("date"), _("time")), strict=True)
+                for part, word in parts:
+                    part.attrs["aria-label"] = f"{self.fields[name].label}: {word}"
 
     def _typed(self) -> ArgumentsForm | None:
         job = self.instance

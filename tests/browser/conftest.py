@@ -1,7 +1,6 @@
 """A real Chromium before a real server, under the strictest policy; what the browser complains of fails the test."""
 
 import os
-import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -14,12 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.admin.conftest import *  # noqa: F403 - people and rows
 from tests.admin.conftest import person
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [  # whatever else would ask the network
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
+from tests.browser.chromium import CHROMIUM, QUIET
 
 
 def pytest_collection_modifyitems(items):
