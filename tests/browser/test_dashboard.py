@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -11,6 +12,7 @@ from background.queue import tally
 from tests.browser.conftest import requests_of
 
 
+@pytest.mark.themes
 def test_the_dashboard_follows_what_happens_and_keeps_what_is_open(sign_in, make_run, make_host, at):
     host = make_host()
     minute = int(timezone.now().timestamp() // 60)
@@ -32,6 +34,7 @@ def test_the_dashboard_follows_what_happens_and_keeps_what_is_open(sign_in, make
     assert page.evaluate("window.same") is True
 
 
+@pytest.mark.themes
 def test_on_a_phone_nothing_is_beyond_the_edge_and_every_verb_can_be_reached(sign_in, make_run, make_host, at):
     host = make_host("a-host-with-a-very-long-name-in-a-cluster-somewhere:31007")
     for state in ("running", "failed"):

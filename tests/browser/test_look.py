@@ -45,6 +45,7 @@ def places(at, shop):
     return [*lists, *(at(f"{model}_change", row.pk) for model, rows in shop.items() for row in rows.values())]
 
 
+@pytest.mark.themes
 @pytest.mark.parametrize("browsers", ["light", "dark"])
 def test_words_and_marks_stand_out_in_every_theme(sign_in, shop, at, browsers):
     page = sign_in(color_scheme=browsers)

@@ -25,6 +25,7 @@ def in_march(monkeypatch):
     monkeypatch.setattr(preview.timezone, "now", lambda: NOON)
 
 
+@pytest.mark.themes
 def test_a_schedule_that_is_typed_is_told_with_its_next_ten_times_and_the_change_of_the_clock(
     sign_in, job, at, in_march
 ):
@@ -41,6 +42,7 @@ def test_a_schedule_that_is_typed_is_told_with_its_next_ten_times_and_the_change
     expect(rows.nth(0)).to_contain_text("UTC")  # the viewer's zone
 
 
+@pytest.mark.themes
 @pytest.mark.parametrize("text", ["0 0 31 2 *", "0 0 1--100000000 * *", "*" * 200, '"><img src=x onerror=alert(1)>'])
 def test_a_schedule_that_is_none_is_answered_by_a_sentence_at_once(sign_in, job, at, text):
     page = sign_in()
