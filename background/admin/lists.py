@@ -11,9 +11,6 @@ from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from background.models import Job
-from background.scope import database_alias
-
 # What is counted exactly; one more says "and more".
 CAP = 10_000
 
@@ -75,18 +72,6 @@ class QueueFilter(TextFilter):
 
     def queryset(self, request: Any, queryset: Any) -> Any:
         return queryset.filter(queue=self.value()) if self.value() else queryset
-
-
-class JobFilter(TextFilter):
-    title = _("job name")
-    parameter_name = "job"
-
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        if not self.value():
-            return queryset
-        job = Job.objects.using(database_alias()).filter(name=self.value()).values_list("id", flat=True).first()
-        # The index is led by the job's id; runs of deleted jobs have none and are few.
-        return queryset.filter(job=job) if job else queryset.filter(job__isnull=True, job_name=self.value())
 
 
 class LiveFilter(SimpleListFilter):

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Any
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.http import FileResponse, Http404, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
-from django.utils import formats, timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -21,8 +16,9 @@ from background import registry
 from background.admin import live, story
 from background.admin.arguments import shown_arguments
 from background.admin.base import ReadOnlyAdmin, RoomAdmin, Tool, Verb
-from background.admin.lists import JobFilter, QueueFilter, RoomList
+from background.admin.columns import COLUMNS, name
 from background.admin.permissions import ARGUMENTS, HIDDEN, OUTPUT, may, may_touch
+from background.admin.run_list import FILTERS, RunList, search_words
 from background.admin.start import Order, new_key, start_view
 from background.admin.text import (
     Shown,
@@ -31,11 +27,10 @@ from background.admin.text import (
     moment,
     state,
     visible,
-    when,
     whole,
 )
 from background.admin.why import why
-from background.models import Artifact, Job, Run
+from background.models import Artifact, Run
 from background.scope import database_alias
 
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?charset=[\w-]+)?", re.ASCII)
@@ -63,33 +58,15 @@ def why_not_again(run: Run) -> str:
     return ""
 
 
-class RunList(RoomList):
-    """A page of runs without their heavy columns."""
-
-    def get_queryset(self, request, exclude_parameters=None):
-        rows: Any = super().get_queryset(request, exclude_parameters)
-        return rows.light()
-
-
 class RunAdmin(ReadOnlyAdmin):
     change_form_template = "admin/background/run/change_form.html"
-    list_display = (
-        "name",
-        "shown_state",
-        "shown_job",
-        "shown_trigger",
-        "shown_queue",
-        "shown_host",
-        "queued",
-        "waited",
-        "took",
-    )
-    list_display_links = ("name",)
-    list_filter = ("status", "trigger", QueueFilter, JobFilter)
+    list_display = COLUMNS
+    list_display_links = (name,)
+    list_filter = FILTERS
     ordering = ("-id",)
     sortable_by = ()
-    search_fields = ("id",)  # shows the field; what is searched is below
-    search_help_text = gettext_lazy("A run's id, or the beginning of the name of a job or a task.")
+    search_fields = ("id",)  # shows the field; what is searched is in `search`
+    search_help_text = gettext_lazy("For example: job:send_digest state:failed took>60")
     verbs = (
         Verb(
             name="cancel", label=gettext_lazy("Cancel run"), act=cancel, refusal=why_no_cancel,
@@ -113,63 +90,10 @@ class RunAdmin(ReadOnlyAdmin):
         return RunList
 
     def get_search_results(self, request, queryset, search_term):
-        """Search what has an index: ids, and jobs by name or task; runs without a job by their own names."""
-        term = search_term.strip().lstrip("#").replace("\x00", "")
-        if not term:
-            return queryset, False
-        try:
-            return queryset.filter(pk=uuid.UUID(term)), False
-        except ValueError:
-            pass
-        jobs = Job.objects.using(database_alias()).filter(Q(name__startswith=term) | Q(task__startswith=term))
-        jobless = Q(job__isnull=True) & (Q(job_name__startswith=term) | Q(task__startswith=term))
-        return queryset.filter(Q(job__in=list(jobs.values_list("id", flat=True)[:100])) | jobless), False
+        return queryset, False  # the list asks for the words of search and filters together
 
-    @admin.display(description=gettext_lazy("Run"))
-    def name(self, run: Run) -> str:
-        return f"#{run.short_id}"
-
-    @admin.display(description=gettext_lazy("State"))
-    def shown_state(self, run: Run) -> SafeString:
-        label = run.get_status_display()
-        if run.status == Run.Status.RUNNING and run.progress_done is not None and run.progress_total:
-            label = f"{label} {min(run.progress_done / run.progress_total, 1):.0%}"
-        elif run.attempt > 1 or (run.status == Run.Status.FAILED and run.max_attempts > 1):
-            label = f"{label} {run.attempt}/{run.max_attempts}"
-        return state(run.status, label)
-
-    @admin.display(description=gettext_lazy("Job"))
-    def shown_job(self, run: Run) -> str:
-        return cut(run.job_name or run.task, 80)
-
-    @admin.display(description=gettext_lazy("Trigger"))
-    def shown_trigger(self, run: Run) -> str:
-        parts = [str(run.get_trigger_display())]
-        if run.scheduled_for:
-            parts.append(formats.date_format(timezone.localtime(run.scheduled_for), "H:i"))
-        if run.triggered_by_name:
-            parts.append(_("by %(name)s") % {"name": cut(run.triggered_by_name, 60)})
-        return " ".join(parts)
-
-    @admin.display(description=gettext_lazy("Queue"))
-    def shown_queue(self, run: Run) -> str:
-        return cut(run.queue, 40)
-
-    @admin.display(description=gettext_lazy("Host"), empty_value="–")
-    def shown_host(self, run: Run) -> str:
-        return cut(run.host_name, 60)
-
-    @admin.display(description=gettext_lazy("Queued"))
-    def queued(self, run: Run) -> Any:
-        return when(run.enqueued_at)
-
-    @admin.display(description=gettext_lazy("Waited"))
-    def waited(self, run: Run) -> str:
-        return duration(story.waited(run))
-
-    @admin.display(description=gettext_lazy("Took"))
-    def took(self, run: Run) -> str:
-        return duration(story.took(run))
+    def changelist_view(self, request, extra_context=None):
+        return super().changelist_view(request, {"search_words": search_words(), **(extra_context or {})})
 
     # The detail
 

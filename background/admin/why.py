@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from background.admin.lists import CAP
@@ -50,7 +51,66 @@ def why(run: Run) -> str:
         return _why_silent(run)
     if not run.is_open:
         return ""
-    return _why_paused(run) or _why_not_due(run) or _why_blocked(run) or _why_unserved(run) or _why_behind(run)
+    now = Situation()
+    return now.why_paused(run) or _why_not_due(run) or _why_blocked(run) or now.why_unserved(run) or _why_behind(run)
+
+
+class Situation:
+    """What keeps runs waiting that is not their own: pauses and hosts, each asked for once, when the first run needs it."""
+
+    @cached_property
+    def paused(self) -> dict[str, Queue]:
+        return {queue.name: queue for queue in Queue.objects.using(database_alias()).paused()[:CAP]}
+
+    @cached_property
+    def hosts(self) -> list[Host]:
+        return live_hosts()
+
+    def why(self, run: Run) -> str:
+        """Return why a waiting run of a list waits, without a query of its own."""
+        return (
+            self.why_paused(run)
+            or _why_not_due(run)
+            or self._why_blocked(run)
+            or self.why_unserved(run)
+            or (
+                _("It waits for a free slot.")
+                if run.position is not None
+                else _("It is due and becomes ready in a moment.")
+            )
+        )
+
+    def _why_blocked(self, run: Run) -> str:
+        if run.status != Status.BLOCKED:
+            return ""
+        return _("It waits for a concurrency slot; at most %(limit)s may run at once.") % {"limit": run.concurrency}
+
+    def why_paused(self, run: Run) -> str:
+        queue = self.paused.get(EVERYTHING) or self.paused.get(run.queue)
+        if queue is None:
+            return ""
+        facts: dict[str, Any] = {
+            "queue": visible(queue),
+            "by": visible(queue.paused_by),
+            "ago": relative(queue.paused_at) if queue.paused_at else "",
+        }
+        if queue.name == EVERYTHING:
+            by = queue.paused_by and queue.paused_at
+            return (_("Everything was paused by %(by)s %(ago)s.") if by else _("Everything is paused.")) % facts
+        if queue.paused_by and queue.paused_at:
+            return _("Queue “%(queue)s” was paused by %(by)s %(ago)s.") % facts
+        return _("Queue “%(queue)s” is paused.") % facts
+
+    def why_unserved(self, run: Run) -> str:
+        hosts = serving(run.queue, self.hosts)
+        if not hosts:
+            return _("No live host serves queue “%(queue)s”.") % {"queue": visible(run.queue)}
+        if all(host.tasks and run.task not in host.tasks for host in hosts):
+            return _("No live host of queue “%(queue)s” knows the task %(task)s.") % {
+                "queue": visible(run.queue),
+                "task": visible(run.task),
+            }
+        return ""
 
 
 def _why_silent(run: Run) -> str:
@@ -61,24 +121,6 @@ def _why_silent(run: Run) -> str:
     return _("Host “%(host)s” is silent since %(since)s; the run will be rescued soon after %(at)s.") % {
         "host": visible(host), "since": absolute(host.heartbeat_at), "at": absolute(at),
     }  # fmt: skip
-
-
-def _why_paused(run: Run) -> str:
-    rows = Queue.objects.using(database_alias()).paused().filter(name__in=[run.queue, EVERYTHING])
-    queue = rows.order_by("name").first()  # everything before a queue
-    if queue is None:
-        return ""
-    facts: dict[str, Any] = {
-        "queue": visible(queue),
-        "by": visible(queue.paused_by),
-        "ago": relative(queue.paused_at) if queue.paused_at else "",
-    }
-    if queue.name == EVERYTHING:
-        by = queue.paused_by and queue.paused_at
-        return (_("Everything was paused by %(by)s %(ago)s.") if by else _("Everything is paused.")) % facts
-    if queue.paused_by and queue.paused_at:
-        return _("Queue “%(queue)s” was paused by %(by)s %(ago)s.") % facts
-    return _("Queue “%(queue)s” is paused.") % facts
 
 
 def _why_not_due(run: Run) -> str:
@@ -98,18 +140,6 @@ def _why_blocked(run: Run) -> str:
         "limit": run.concurrency,
         "runs": ids,
     }
-
-
-def _why_unserved(run: Run) -> str:
-    hosts = serving(run.queue)
-    if not hosts:
-        return _("No live host serves queue “%(queue)s”.") % {"queue": visible(run.queue)}
-    if all(host.tasks and run.task not in host.tasks for host in hosts):
-        return _("No live host of queue “%(queue)s” knows the task %(task)s.") % {
-            "queue": visible(run.queue),
-            "task": visible(run.task),
-        }
-    return ""
 
 
 def _why_behind(run: Run) -> str:

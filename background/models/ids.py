@@ -4,6 +4,9 @@ import os
 import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _lock = threading.Lock()
 _last = 0
@@ -19,3 +22,15 @@ def uuid7() -> uuid.UUID:
     high = (now >> 12) << 16 | 0x7000 | (now & 0xFFF)
     low = int.from_bytes(os.urandom(8)) & (1 << 62) - 1 | 1 << 63
     return uuid.UUID(int=high << 64 | low)
+
+
+def first_id(instant: datetime) -> uuid.UUID:
+    """Return the smallest id that can be made from this instant on: a window of time as a bound on ids."""
+    # In integers: a float of seconds is too coarse for the fraction of a millisecond.
+    ticks = (instant - EPOCH) // timedelta(microseconds=1) * 4096 // 1000
+    return uuid.UUID(int=((ticks >> 12) << 16 | 0x7000 | (ticks & 0xFFF)) << 64 | 1 << 63)
+
+
+def made_at(id: uuid.UUID) -> datetime:
+    """Return the instant at which an id was made, to the millisecond."""
+    return EPOCH + timedelta(milliseconds=id.int >> 80)
