@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
@@ -26,6 +26,9 @@ class BackgroundConfig(AppConfig):
             resume_job=catalog.resume,
         )
         registry.discover()
+        if apps.is_installed("django.contrib.admin"):
+            # Hosts execute what the list of runs asks for, also where no admin site is filled by itself.
+            from background.admin import sweep  # noqa: F401, PLC0415
         post_migrate.connect(_write_jobs, sender=self)
 
 

@@ -34,6 +34,14 @@ class InvalidTransition(BackgroundError):
     """The run is in a state from which this step is not possible."""
 
 
+class NotAllowed(BackgroundError):
+    """Nobody asked for this who may do it: such runs are made by the list of runs in the admin."""
+
+
+class Overtaken(BackgroundError):
+    """Another host goes on with this run."""
+
+
 class DuplicateName(BackgroundError):
     """Two declarations share one name; give one of them another `name`."""
 

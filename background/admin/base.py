@@ -207,10 +207,10 @@ class RoomAdmin(Base):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "original": Shown(obj),
+            "original": Shown(obj) if obj is not None else context["title"],
             "has_view_permission": self.has_view_or_change_permission(request),
             "adminforms": [AdminForm(form, [(None, {"fields": list(form.fields)})], {}) for form in forms],
-            "back": self.page_of(request, obj),
+            "back": self.page_of(request, obj) if obj is not None else self.url("changelist"),
             "media": media,
             **context,
         }
@@ -250,7 +250,7 @@ class RoomAdmin(Base):
 class ReadOnlyAdmin(RoomAdmin):
     """Views of records that only the machinery writes."""
 
-    actions = None
+    actions: Any = None
 
     def has_add_permission(self, request):
         return False

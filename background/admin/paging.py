@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,14 +68,12 @@ class Walk:
         count = self._matching(rows)[: lists.CAP + 1].count()
         return min(count, lists.CAP), count > lists.CAP or edge is not None
 
-    def batches(self, size: int, before: uuid.UUID | None = None) -> Iterator[list[Run]]:
-        """Yield all runs, newest first; an empty batch tells that so many were looked through in vain. Blocks for a query each."""
-        while True:
-            page = self.older(before, size)
-            yield page.runs
-            before = page.older
-            if before is None:
-                return
+    def sample(self) -> tuple[list[uuid.UUID], bool]:
+        """Return the ids of the newest runs up to the cap, and whether there may be more. Blocks for one query, or two."""
+        edge = self.first_edge
+        rows = self.base if edge is None else self.base.filter(id__gte=edge)
+        ids = list(self._matching(rows).order_by("-id").values_list("id", flat=True)[: lists.CAP + 1])
+        return ids[: lists.CAP], len(ids) > lists.CAP or edge is not None
 
     @cached_property
     def first_edge(self) -> uuid.UUID | None:

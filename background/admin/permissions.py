@@ -30,6 +30,13 @@ VERBS: dict[str, str] = {
     "queue.resume_all": "background.pause_all",
 }
 
+# The same for what is done to many runs at once.
+BULK: dict[str, str] = {
+    "again": VERBS["run.again"],
+    "cancel": VERBS["run.cancel"],
+    "delete": "background.delete_run",
+}
+
 # What is shown of a run beyond its state.
 ARGUMENTS = "background.view_run_arguments"
 OUTPUT = "background.view_run_output"

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from background.admin.base import Tool, Verb
 from background.admin.lists import CAP
-from background.admin.permissions import may
+from background.admin.permissions import BULK, may
 from background.admin.queue_list import QueueColumns, counted, paused_words
 from background.admin.text import cut, moment, visible
 from background.admin.why import serving
@@ -149,6 +149,9 @@ class QueueAdmin(QueueColumns):
 
     def tools(self, request, obj):
         found = super().tools(request, obj)
+        if request.user.has_perms(["background.view_run", BULK["cancel"]]):
+            asked = urlencode({"verb": "cancel", "state": "waiting", "queue": obj.name})
+            found.append(Tool(_("Cancel waiting…"), f"{self.url('bulk', model='run')}?{asked}"))
         if request.user.has_perm("background.view_run"):
             found.append(Tool(_("Runs"), f"{self.url('changelist', model='run')}?{urlencode({'queue': obj.name})}"))
         return found

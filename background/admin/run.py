@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
@@ -16,8 +18,10 @@ from background import registry
 from background.admin import live, story
 from background.admin.arguments import shown_arguments
 from background.admin.base import ReadOnlyAdmin, RoomAdmin, Tool, Verb
+from background.admin.bulk import bulk_view
 from background.admin.columns import COLUMNS, name
-from background.admin.permissions import ARGUMENTS, HIDDEN, OUTPUT, may, may_touch
+from background.admin.export import export_view
+from background.admin.permissions import ARGUMENTS, BULK, HIDDEN, OUTPUT, may, may_touch
 from background.admin.run_list import FILTERS, RunList, search_words
 from background.admin.start import Order, new_key, start_view
 from background.admin.text import (
@@ -65,6 +69,7 @@ class RunAdmin(ReadOnlyAdmin):
     list_filter = FILTERS
     ordering = ("-id",)
     sortable_by = ()
+    actions = ("again_selected", "cancel_selected", "delete_selected")
     search_fields = ("id",)  # shows the field; what is searched is in `search`
     search_help_text = gettext_lazy("For example: job:send_digest state:failed took>60")
     verbs = (
@@ -85,6 +90,24 @@ class RunAdmin(ReadOnlyAdmin):
         super().delete_model(request, obj)
 
     # The list
+
+    @admin.action(permissions=["again"], description=gettext_lazy("Run again"))
+    def again_selected(self, request, queryset):
+        return bulk_view(self, request)
+
+    @admin.action(permissions=["cancel"], description=gettext_lazy("Cancel"))
+    def cancel_selected(self, request, queryset):
+        return bulk_view(self, request)
+
+    @admin.action(permissions=["delete"], description=gettext_lazy("Delete"))
+    def delete_selected(self, request, queryset):
+        return bulk_view(self, request)
+
+    def has_again_permission(self, request):
+        return request.user.has_perm(BULK["again"])
+
+    def has_cancel_permission(self, request):
+        return request.user.has_perm(BULK["cancel"])
 
     def get_changelist(self, request, **kwargs):
         return RunList
@@ -185,6 +208,8 @@ class RunAdmin(ReadOnlyAdmin):
 
     def get_urls(self):
         return [
+            self.own_url("bulk/", "bulk", partial(bulk_view, self)),
+            self.own_url("export.csv", "export", partial(export_view, self)),
             self.own_url("<path:object_id>/again/", "again", self.again_view),
             self.live_url("<path:object_id>/live/", "live", self.live_view),
             self.live_url("<path:object_id>/log/", "log", self.log_view),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from datetime import datetime, timedelta
 
 from django.db.models import Q
@@ -58,9 +59,13 @@ def _expired(now: datetime):  # type: ignore[no-untyped-def]
 
 
 def _delete(rows, size: int):  # type: ignore[no-untyped-def]
-    """Delete one batch with what hangs on it; the newest run of each occurrence key stays safe by the cursor of its job."""
+    """Delete one batch; the newest run of each occurrence key stays safe by the cursor of its job."""
+    return delete(list(rows.values_list("id", flat=True)[:size]))
+
+
+def delete(ids: list[uuid.UUID]) -> int:
+    """Delete runs with what hangs on them and return how many. Blocks for a few statements, and for each file."""
     alias = database_alias()
-    ids = list(rows.values_list("id", flat=True)[:size])
     if not ids:
         return 0
     for artifact in Artifact.objects.using(alias).filter(run__in=ids):
@@ -68,7 +73,7 @@ def _delete(rows, size: int):  # type: ignore[no-untyped-def]
         artifact.delete()
     RunLog.objects.using(alias).filter(run__in=ids).delete()
     Run.objects.using(alias).filter(rerun_of__in=ids).update(rerun_of=None)
-    return rows.model.objects.using(alias).filter(id__in=ids)._raw_delete(alias)
+    return Run.objects.using(alias).filter(id__in=ids)._raw_delete(alias)
 
 
 def _prune_hosts(now: datetime) -> None:

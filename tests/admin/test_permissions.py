@@ -17,6 +17,7 @@ OPENS = {
     ("job", "add"): "add_job", ("job", "delete"): "delete_job", ("run", "delete"): "delete_run",
     ("run", "artifact"): "view_run_output", ("run", "log"): "view_run_output", ("run", "live"): "view_run",
     ("job", "preview"): "view_job", ("job", "preview_new"): "add_job",
+    ("run", "bulk"): "cancel_run", ("run", "export"): "view_run",
     ("run", "add"): None, ("service", "add"): None, ("service", "delete"): None, ("host", "add"): None, ("host", "delete"): None,
     ("dashboard", "run"): "run_job", ("dashboard", "status"): "view_dashboard", ("dashboard", "live"): "view_dashboard",
     ("queue", "add"): None, ("queue", "delete"): None,
@@ -24,7 +25,7 @@ OPENS = {
 }  # fmt: skip
 # Pages of a model that are about no single record.
 WITHOUT_ID = {
-    "dashboard": {"run": [], "status": [], "live": ["attention"]}, "queue": {"pause_all": [], "resume_all": []},
+    "run": {"export": []}, "dashboard": {"run": [], "status": [], "live": ["attention"]}, "queue": {"pause_all": [], "resume_all": []},
 }  # fmt: skip
 ROLES = {"nobody": [], "viewer": VIEWS, "operator": OPERATES, "manager": MANAGES}
 
@@ -42,6 +43,8 @@ def addresses():
 
 def address(world, model, page):
     pk = world[model].pk
+    if page == "bulk":
+        return url("run_bulk") + "?verb=cancel"
     args = {"changelist": [], "live_list": [], "add": [], "preview_new": [], "artifact": [pk, world["artifact"].pk]}
     args |= WITHOUT_ID.get(model, {})
     return url(f"{model}_{page}", *args.get(page, [pk]))

@@ -177,7 +177,7 @@ def test_the_count_has_an_end(operator, make_run, monkeypatch):
         make_run()
     shown = " ".join(page(operator).content.decode().split())
     assert (
-        "Runs · last 24 hours · 3+" in shown and "all that match, more than 3…" in shown and "Select all" not in shown
+        "Runs · last 24 hours · 3+" in shown and "all that match, more than 3…" in shown and "Select all 3" not in shown
     )
 
 
