@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # `as`: so that type checkers see what is exported
     )
     from background.jobs.context import (
         RunContext as RunContext,
+        about as about,
         current_run as current_run,
     )
     from background.jobs.tasks import (
@@ -56,7 +57,7 @@ _ROOMS = {
         "BackgroundError ChannelClosed ChannelFull ChannelTimeout Discard HostLost InvalidSchedule Retry RunCancelled "
         "RunTimedOut Snooze StopRequested"
     ),
-    "background.jobs.context": "RunContext current_run",
+    "background.jobs.context": "RunContext about current_run",
     "background.jobs.tasks": "BackgroundTask job schedule",
     "background.queue.enqueue": "enqueue_many",
     "background.registry": "register",

@@ -8,6 +8,7 @@ from background.admin.job import JobAdmin
 from background.admin.queue import QueueAdmin
 from background.admin.run import RunAdmin
 from background.admin.service import ServiceAdmin
+from background.admin.subject import BackgroundRuns as BackgroundRuns
 from background.models import Dashboard, Host, Job, Queue, Run, Service
 
 ROOMS = {

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from background import registry
 from background.admin.fields import JSONField
 from background.admin.redact import MASK, is_secret, redact, secrets_of, unmask
-from background.admin.text import as_text, cut, visible
+from background.admin.text import as_text, folded, visible
 from background.compat import Task
 from background.exceptions import BackgroundError
 from background.jobs.policies import bind, json_ready
@@ -89,10 +89,16 @@ def shown_arguments(task: str, job_name: str, args: Any, kwargs: Any) -> Any:
     values = redact(named(known, args, kwargs), secrets_of(task, job_name)) if known else {}
     if not values:
         return _("none")
-    pairs = ((visible(name), cut(as_text(value), 16_000, lines=True)) for name, value in values.items())
-    return format_html(
-        '<dl class="bg-arguments">{}</dl>', format_html_join("", "<dt>{}</dt><dd><pre>{}</pre></dd>", pairs)
-    )
+    pairs = ((visible(name), folded(as_text(value))) for name, value in values.items())
+    return format_html('<dl class="bg-arguments">{}</dl>', format_html_join("", "<dt>{}</dt><dd>{}</dd>", pairs))
+
+
+def arguments_json(run: Any) -> str:
+    """Return a run's arguments as JSON to be copied, with secrets masked; "" where there is nothing to show."""
+    if run.task not in registry.tasks() or not (run.args or run.kwargs):
+        return ""
+    args, kwargs = masked(run.task, run.job_name, run.args, run.kwargs)
+    return as_text({"args": args, "kwargs": kwargs} if args else kwargs)
 
 
 class ArgumentsForm(forms.Form):

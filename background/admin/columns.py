@@ -35,10 +35,10 @@ def shown_state(run: Any) -> SafeString:
     """Return the state and, for a run that waits, the sentence that says why (the list brings it)."""
     shown = state(run.status, state_label(run))
     if not getattr(run, "why", ""):
-        return format_html('<span id="bg-state-{}">{}</span>', run.short_id, shown)
+        return format_html('<span id="bg-state-{}">{}</span>', run.pk, shown)
     return format_html(
         '<span id="bg-state-{}">{} <span class="bg-quiet bg-why-line"><span aria-hidden="true">ⓘ</span> {}</span></span>',
-        run.short_id, shown, run.why,
+        run.pk, shown, run.why,
     )  # fmt: skip
 
 
@@ -73,12 +73,12 @@ def queued(run: Run) -> Any:
 
 @admin.display(description=gettext_lazy("Waited"))
 def waited(run: Run) -> SafeString:
-    return format_html('<span id="bg-waited-{}">{}</span>', run.short_id, duration(story.waited(run)))
+    return format_html('<span id="bg-waited-{}">{}</span>', run.pk, duration(story.waited(run)))
 
 
 @admin.display(description=gettext_lazy("Took"))
 def took(run: Run) -> SafeString:
-    return format_html('<span id="bg-took-{}">{}</span>', run.short_id, duration(story.took(run)))
+    return format_html('<span id="bg-took-{}">{}</span>', run.pk, duration(story.took(run)))
 
 
 @admin.display(description=gettext_lazy("By"), empty_value="–")

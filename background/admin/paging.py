@@ -75,6 +75,15 @@ class Walk:
         ids = list(self._matching(rows).order_by("-id").values_list("id", flat=True)[: lists.CAP + 1])
         return ids[: lists.CAP], len(ids) > lists.CAP or edge is not None
 
+    def count_newer(self, after: uuid.UUID, most: int) -> int:
+        """Return how many runs there are after an id, up to `most`. Blocks for one query."""
+        newest = self.base.filter(id__gt=after).order_by("id").values("id")[: lists.CAP]
+        if not self.is_looking:
+            return newest[:most].count()
+        rows = self.base.filter(id__gt=after)
+        edge = self._edge(rows, down=False)
+        return self._matching(rows if edge is None else rows.filter(id__lte=edge))[:most].count()
+
     @cached_property
     def first_edge(self) -> uuid.UUID | None:
         return self._edge(self.base, down=True)

@@ -16,14 +16,16 @@ from django.utils.translation import gettext_lazy
 
 from background import registry
 from background.admin import live, story
-from background.admin.arguments import shown_arguments
+from background.admin.arguments import arguments_json, shown_arguments
 from background.admin.base import ReadOnlyAdmin, RoomAdmin, Tool, Verb
 from background.admin.bulk import bulk_view
 from background.admin.columns import COLUMNS, name
 from background.admin.export import export_view
+from background.admin.logs import error_text_view, log_of, log_text_view
 from background.admin.permissions import ARGUMENTS, BULK, HIDDEN, OUTPUT, may, may_touch
-from background.admin.run_list import FILTERS, RunList, search_words
+from background.admin.run_list import FILTERS, RunList, live_list_view, search_words
 from background.admin.start import Order, new_key, start_view
+from background.admin.subject import subject_link
 from background.admin.text import (
     Shown,
     cut,
@@ -31,7 +33,6 @@ from background.admin.text import (
     moment,
     state,
     visible,
-    whole,
 )
 from background.admin.why import why
 from background.models import Artifact, Run
@@ -116,7 +117,9 @@ class RunAdmin(ReadOnlyAdmin):
         return queryset, False  # the list asks for the words of search and filters together
 
     def changelist_view(self, request, extra_context=None):
-        return super().changelist_view(request, {"search_words": search_words(), **(extra_context or {})})
+        return super().changelist_view(
+            request, {"search_words": search_words(), "live_every": live.every(request, 5)} | (extra_context or {})
+        )
 
     # The detail
 
@@ -128,6 +131,8 @@ class RunAdmin(ReadOnlyAdmin):
             context |= self.state_of(request, obj) | self.rest_of(request, obj) | self.log_of(request, obj)
             if obj.is_open:
                 addresses = {"state": self.url("live", obj.pk), "log": self.url("log", obj.pk)}
+                if context.get("log_query"):
+                    addresses["log"] += f"?{context['log_query']}"
                 context["live"] = {**addresses, "every": live.every(request, 2)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -139,8 +144,10 @@ class RunAdmin(ReadOnlyAdmin):
             "subtitle_line": story.headline(run),
             "reason_line": visible(run.end_reason or (run.error_summary.partition("\n")[0] if run.errors else "")),
             "why": why(run),
+            "rescued": story.rescued(run),
+            "attempts_line": story.attempts_line(run),
             "progress": story.progress(run),
-            "facts": self.facts(request.user, run),
+            "facts": self.facts(request, run),
             "timeline": story.timeline(run),
             "attempts": [story.attempt(one, output) for one in run.errors],
             "output_hidden": "" if output else HIDDEN[OUTPUT],
@@ -150,6 +157,7 @@ class RunAdmin(ReadOnlyAdmin):
         found: dict[str, Any] = {"arguments": HIDDEN[ARGUMENTS], "result": HIDDEN[ARGUMENTS]}
         if request.user.has_perm(ARGUMENTS):
             found["arguments"] = shown_arguments(run.task, run.job_name, run.args, run.kwargs)
+            found["arguments_json"] = arguments_json(run)
             found["result"] = story.shown_result(run)
         if request.user.has_perm(OUTPUT):
             found["artifacts"] = [
@@ -159,10 +167,11 @@ class RunAdmin(ReadOnlyAdmin):
         return found
 
     def log_of(self, request, run):
-        return story.log_of(run) if request.user.has_perm(OUTPUT) else {}
+        return log_of(run, request.GET) if request.user.has_perm(OUTPUT) else {}
 
-    def facts(self, user, run):
+    def facts(self, request, run):
         """Return (label, text) pairs about where the run comes from and where it is executed."""
+        user = request.user
         by = _("by %(name)s") % {"name": visible(run.triggered_by_name)} if run.triggered_by_name else ""
         reruns = Run.objects.using(database_alias()).light().filter(rerun_of=run).order_by("-id")[:10]
         host = self.link("host", "change", run.host_id, run.host_name, user) if run.host_name else "–"
@@ -177,8 +186,7 @@ class RunAdmin(ReadOnlyAdmin):
             (_("Host"), format_html("{} ({})", host, visible(run.version)) if run.version else host),
             (_("Executor"), run.executor),
             (_("Timeout"), duration(run.timeout) if run.timeout else ""),
-            (_("Lost"), _("%(count)d times its host disappeared") % {"count": run.lost} if run.lost else ""),
-            (_("About"), visible(run.subject)),
+            (_("About"), subject_link(self.admin_site, request, run.subject) if run.subject else ""),
             (
                 _("Rerun of"),
                 self.link("run", "change", run.rerun_of_id, f"#{str(run.rerun_of_id)[-8:]}") if run.rerun_of_id else "",
@@ -209,10 +217,13 @@ class RunAdmin(ReadOnlyAdmin):
     def get_urls(self):
         return [
             self.own_url("bulk/", "bulk", partial(bulk_view, self)),
+            self.live_url("live/", "live_list", partial(live_list_view, self)),
             self.own_url("export.csv", "export", partial(export_view, self)),
             self.own_url("<path:object_id>/again/", "again", self.again_view),
             self.live_url("<path:object_id>/live/", "live", self.live_view),
             self.live_url("<path:object_id>/log/", "log", self.log_view),
+            self.own_url("<path:object_id>/log.txt", "log_text", partial(log_text_view, self)),
+            self.own_url("<path:object_id>/errors.txt", "error_text", partial(error_text_view, self)),
             self.own_url("<path:object_id>/artifacts/<int:number>/", "artifact", self.artifact_view),
             *super().get_urls(),
         ]
@@ -242,7 +253,7 @@ class RunAdmin(ReadOnlyAdmin):
         if not (self.has_view_permission(request) and request.user.has_perm(OUTPUT)):
             raise PermissionDenied
         run = self.find(request, object_id)
-        found = story.log_of(run, after=whole(request.GET.get("after", "")))
+        found = log_of(run, request.GET)
         context = {"over": run.is_finished and not found["log"], **found}
         return TemplateResponse(request, "admin/background/run/log.html", context)
 

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import TextChoices
+from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from background.admin.columns import shown_state, took, waited
 from background.admin.lists import RoomList, TextFilter
 from background.admin.paging import Page, Walk
 from background.admin.permissions import ARGUMENTS
@@ -31,7 +34,7 @@ from background.admin.search import (
 from background.admin.text import absolute
 from background.admin.why import Situation
 from background.models import Run
-from background.models.ids import made_at
+from background.models.ids import first_id, made_at
 
 # What stands in the address besides the filters.
 PLACES = ("before", "after")
@@ -201,7 +204,7 @@ class RunList(RoomList):
     def _say_why(self) -> None:
         situation = Situation()
         for run in self.result_list:
-            run.why = situation.why(run) if run.is_open and run.status != Run.Status.RUNNING else ""
+            run.why = situation.why_waits(run)
 
     # What the templates ask
 
@@ -260,9 +263,50 @@ class RunList(RoomList):
         return self.get_query_string({name: str(id)}) if id else ""
 
     @property
+    def live_query(self) -> str:
+        """What the fragment of this page is asked for: the open runs on it, and the newest one if it is the first page."""
+        ids = ",".join(run.pk.hex for run in self.result_list if run.is_open)
+        newest = {} if self.page.newer else {"than": self.newest.hex}
+        return urlencode([*sorted(self.params.items()), ("ids", ids), *newest.items()])
+
+    @property
+    def newest(self) -> uuid.UUID:
+        return self.result_list[0].pk if self.result_list else first_id(timezone.now())
+
+    @property
     def filters_query(self) -> str:
         """What leads back to this list, and to the export of it."""
         return urlencode(sorted(self.params.items()))
+
+
+# Newer runs are counted so far.
+MOST_NEW = 1000
+
+
+def live_list_view(admin: Any, request: Any) -> TemplateResponse:
+    """Answer with the cells of the open runs on a page, and with how many newer runs there are; no row moves."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    asked, rows = asked_by(request), admin.get_queryset(request).light()
+    try:
+        ids = [uuid.UUID(one) for one in request.GET.get("ids", "").split(",") if one][: admin.list_per_page]
+    except ValueError as error:
+        raise BadRequest from error
+    runs, situation, count = list(rows.filter(pk__in=ids)) if ids else [], Situation(), 0
+    for run in runs:
+        run.why = situation.why_waits(run)
+    than = _place(request, "than")
+    if than and asked.question is not None:
+        count = Walk(rows, asked.question).count_newer(than, MOST_NEW)
+    cells = [cell(run) for run in runs for cell in (shown_state, waited, took)]
+    query = urlencode([(name, value) for name, value in request.GET.items() if name not in ("ids", "than", "live")])
+    context = {
+        "cells": cells,
+        "newer_count": count,
+        "newer_url": f"{admin.url('changelist')}?{query}",
+        "is_over": count >= MOST_NEW,
+    }
+    return TemplateResponse(request, "admin/background/run/live_list.html", context)
 
 
 def _place(request: Any, name: str) -> uuid.UUID | None:

@@ -9,13 +9,10 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from background import registry
+from background.admin.frames import own_frames
 from background.admin.redact import redact, secrets_of
-from background.admin.text import absolute, as_text, between, block, cut, duration, moment, relative, visible
-from background.models import Run, RunLog
-from background.scope import database_alias
-
-LINES = 200
-LONGEST_LINE = 4096
+from background.admin.text import absolute, as_text, between, cut, duration, folded, moment, relative, visible
+from background.models import Run
 
 
 def headline(run: Run) -> str:
@@ -62,6 +59,46 @@ def timeline(run: Run) -> list[tuple[Any, Any, str]]:
     return steps
 
 
+def attempts_line(run: Run) -> list[tuple[int, str, str]]:
+    """Return (number, state, what is to be said) of each attempt, as far as they are known."""
+    found = []
+    for place, error in enumerate(run.errors, 1):
+        at = datetime.fromisoformat(error["at"]) if error.get("at") else None
+        when = formats.date_format(timezone.localtime(at), "H:i:s") if at and at.tzinfo else ""
+        kind = str(error.get("type", "")).rpartition(".")[2]
+        found.append(
+            (place, "failed", " · ".join(filter(None, [when, cut(kind, 80), cut(error.get("host") or "", 80)])))
+        )
+    if not found:
+        return []
+    if run.status == Run.Status.SUCCEEDED or run.status == Run.Status.RUNNING:
+        found.append((len(found) + 1, run.status, cut(run.host_name, 80)))
+    elif run.is_open:
+        due_at = formats.date_format(timezone.localtime(run.run_after), "H:i:s") if run.run_after else ""
+        found.append((len(found) + 1, run.status, due_at))
+    return found
+
+
+def rescued(run: Run) -> str:
+    """Return that the run was taken from a host that was lost, or handed back by one that stopped; "" if neither."""
+    host = visible(run.host_name)
+    if run.lost:
+        facts = {"count": run.lost, "host": host, "attempt": max(run.attempt, 1)}
+        if run.status == Run.Status.READY:
+            return _("It was rescued from host “%(host)s”, which was lost in attempt %(attempt)d (%(count)d in all).") % {
+                **facts, "attempt": run.attempt + 1,
+            }  # fmt: skip
+        return _("It was rescued from lost hosts: %(count)d so far; attempt %(attempt)d went to “%(host)s”.") % facts
+    if run.status != Run.Status.READY or not run.started_at or not run.host_name:
+        return ""
+    last = run.errors[-1].get("at") if run.errors else None
+    if last and datetime.fromisoformat(last) >= run.started_at:
+        return ""  # that attempt ended by itself
+    return _("Host “%(host)s” stopped and handed it back in attempt %(attempt)d, which does not count.") % {
+        "host": host, "attempt": run.attempt + 1,
+    }  # fmt: skip
+
+
 def progress(run: Run) -> dict[str, Any] | None:
     if run.progress_done is None:
         return None
@@ -93,6 +130,7 @@ def attempt(error: dict[str, Any], output: bool) -> dict[str, Any]:
         "type": visible(error.get("type", "")),
         "message": visible(message, lines=True) if output else cut(message.partition("\n")[0], 200),
         "traceback": visible(error.get("traceback") or "", lines=True) if output else "",
+        "own": visible(own_frames(error.get("traceback") or ""), lines=True) if output else "",
     }
 
 
@@ -101,27 +139,4 @@ def shown_result(run: Run) -> Any:
         return _("none")
     if run.task not in registry.tasks() and isinstance(run.result, (dict, list)):
         return _("hidden: no installed app declares this task, so nobody knows what in it is secret")
-    return block(as_text(redact(run.result, secrets_of(run.task, run.job_name))))
-
-
-def log_of(run: Run, after: int = 0) -> dict[str, Any]:
-    """Return the newest log lines, or the next ones after a sequence number; oldest first."""
-    rows = RunLog.objects.using(database_alias()).filter(run=run, sequence__gt=after)
-    found = list(rows.order_by("sequence" if after else "-sequence")[: LINES + 1])
-    shown = found[:LINES] if after else found[:LINES][::-1]
-    lines = [
-        {
-            "at": formats.date_format(timezone.localtime(one.created_at), "H:i:s"),
-            "level": visible(one.level),
-            "mark": one.level.lower() if one.level in ("WARNING", "ERROR", "CRITICAL") else "info",
-            "text": cut(one.message, LONGEST_LINE, lines=True),
-        }
-        for one in shown
-    ]
-    more = len(found) > LINES and not after
-    return {
-        "log": lines,
-        "log_after": shown[-1].sequence if shown else after,
-        "log_note": _("Only the last %(count)d lines are shown.") % {"count": LINES} if more else "",
-        "log_dropped": run.log_lines_dropped,
-    }
+    return folded(as_text(redact(run.result, secrets_of(run.task, run.job_name))))

@@ -160,6 +160,20 @@ def block(text: str) -> SafeString | str:
     return format_html('<pre class="bg-pre">{}</pre>', visible(text, lines=True)) if text else "–"
 
 
+# Of a long text so much is shown before it is unfolded.
+FOLDED = 2048
+
+
+def folded(text: str) -> SafeString | str:
+    """Return text as it was written: the beginning, and the whole behind a click."""
+    if len(text) <= FOLDED:
+        return block(text)
+    return format_html(
+        '<pre class="bg-pre">{}</pre><details><summary>{}</summary><pre class="bg-pre">{}</pre></details>',
+        cut(text, FOLDED, lines=True), _("Show all %(count)d characters") % {"count": len(text)}, visible(text, lines=True),
+    )  # fmt: skip
+
+
 class Shown:
     """A record as Django's own pages are given it: the same, but its name has no unseen characters."""
 

@@ -66,8 +66,10 @@ class Situation:
     def hosts(self) -> list[Host]:
         return live_hosts()
 
-    def why(self, run: Run) -> str:
-        """Return why a waiting run of a list waits, without a query of its own."""
+    def why_waits(self, run: Run) -> str:
+        """Return why a run of a list waits, "" if it does not, without a query of its own."""
+        if run.is_finished or run.status == Status.RUNNING:
+            return ""
         return (
             self.why_paused(run)
             or _why_not_due(run)

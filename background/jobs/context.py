@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -66,3 +67,24 @@ def current_run() -> RunContext | None:
     """Return the context of the run that is being executed here, or None."""
     made = CURRENT.get()
     return made() if made is not None else None
+
+
+# What the runs that are enqueued here are about.
+ABOUT: ContextVar[str] = ContextVar("background_about", default="")
+
+
+def subject_of(record: Any) -> str:
+    """Return the name under which runs keep a record of the site: app_label.model:pk."""
+    return f"{record._meta.label_lower}:{record.pk}"
+
+
+@contextmanager
+def about(record: Any) -> Iterator[None]:
+    """Link the runs that are enqueued in this block to a record of the site, for the admin; its key must be known by then."""
+    if record.pk is None:
+        raise ValueError(f"{record!r} is not saved yet: a run cannot be linked to it.")
+    before = ABOUT.set(subject_of(record)[:300])
+    try:
+        yield
+    finally:
+        ABOUT.reset(before)

@@ -409,6 +409,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
+            index=models.Index(condition=models.Q(('subject', ''), _negated=True), fields=['subject', '-id'], name='background_run_about'),
+        ),
+        migrations.AddIndex(
+            model_name='run',
             index=models.Index(condition=models.Q(('fingerprint', ''), _negated=True), fields=['fingerprint', '-id'], name='background_run_by_fault'),
         ),
         migrations.AddConstraint(

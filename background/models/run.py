@@ -308,6 +308,7 @@ class Run(models.Model):
             ),
             models.Index(fields=["job", "-id"], name="background_run_by_job", condition=Q(job__isnull=False)),
             models.Index(fields=["queue", "-id"], name="background_run_by_queue", condition=~Q(queue="default")),
+            models.Index(fields=["subject", "-id"], name="background_run_about", condition=~Q(subject="")),
             models.Index(fields=["fingerprint", "-id"], name="background_run_by_fault", condition=~Q(fingerprint="")),
         ]
 

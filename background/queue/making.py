@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from background import registry
 from background.compat import Task
+from background.jobs.context import ABOUT
 from background.jobs.policies import bind, json_ready, key_of
 from background.models import Job, Run
 from background.models.run import position_of
@@ -47,7 +48,7 @@ class Mold:
             "run_after": run_after, "enqueued_at": now, "status": (Status.READY if due else Status.SCHEDULED).value,
             # Without a limit the key of a job's runs only tells its occurrences that they are there (see Overlap).
             "concurrency_key": slot_of(job) if job is not None and job.is_exclusive else "",
-            **policies, **fields,
+            "subject": ABOUT.get(), **policies, **fields,
         }  # fmt: skip
         self.place = position_of(now if due else run_after, self.columns["priority"])  # type: ignore[arg-type]
         self.is_due, self.alias = due, database_alias()

@@ -18,6 +18,7 @@ OPENS = {
     ("run", "artifact"): "view_run_output", ("run", "log"): "view_run_output", ("run", "live"): "view_run",
     ("job", "preview"): "view_job", ("job", "preview_new"): "add_job",
     ("run", "bulk"): "cancel_run", ("run", "export"): "view_run",
+    ("run", "live_list"): "view_run", ("run", "log_text"): "view_run_output", ("run", "error_text"): "view_run_output",
     ("run", "add"): None, ("service", "add"): None, ("service", "delete"): None, ("host", "add"): None, ("host", "delete"): None,
     ("dashboard", "run"): "run_job", ("dashboard", "status"): "view_dashboard", ("dashboard", "live"): "view_dashboard",
     ("queue", "add"): None, ("queue", "delete"): None,
