@@ -190,7 +190,8 @@ class RunList(RoomList):
             self._count(walk, first=not (before or after))
         self.result_list: Any = self.page.runs
         self._say_why()
-        self.full_result_count, self.show_full_result_count, self.show_admin_actions = None, False, True
+        self.full_result_count = self.result_count  # else the search field would tell a number of its own
+        self.show_full_result_count, self.show_admin_actions = False, True
         self.can_show_all = self.multi_page = False
         self.paginator: Any = None
 
@@ -231,6 +232,10 @@ class RunList(RoomList):
         if self.asked.question is None:
             return ""
         return f"{self.result_count:,}+" if self.is_capped else f"{self.result_count:,}"
+
+    @property
+    def capped(self) -> str:
+        return f"{self.result_count:,}"
 
     @property
     def notes(self) -> list[str]:
