@@ -40,9 +40,9 @@ def test_a_viewer_is_offered_no_verb_and_every_one_is_refused(sign_in, world, at
         assert page.evaluate(POST, [url, [["reason", "x"], ["post", "yes"]]]) == 403, verb
     for model, name in actions():
         fields = [["action", name], ["_selected_action", str(world[model].pk)], ["post", "yes"], ["confirm", "yes"]]
-        assert page.evaluate(POST, [at(f"{model}_changelist"), fields]) == 403, (model, name)
+        assert page.evaluate(POST, [at(f"{model}_changelist"), fields]) in (403, 405), (model, name)
     assert state_of_all() == before
-    assert complaints and all("403 (Forbidden)" in one for one in complaints)
+    assert complaints and all("403 (Forbidden)" in one or "405 (Method" in one for one in complaints)
     complaints.clear()
 
 
