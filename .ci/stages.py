@@ -26,6 +26,7 @@ SECOND_CHANCES = 5
 BROWSER = "tests/browser"  # stages of its own
 UNFOLD = (BROWSER, "-m", "themes", "--ds=tests.browser.unfold_settings")
 REST = (f"--ignore={BROWSER}",)
+SERVERS = (*REST, "--ignore=tests/timing")  # which asks no database: on SQLite with both Pythons
 JOBS = int(os.environ.get("CI_JOBS", "3"))
 TIME_LIMIT = 25 * 60  # seconds that one stage may take
 
@@ -264,8 +265,8 @@ def main(words: list[str]) -> int:
         Stage("tests oldest browser", suite("oldest", "", BROWSER)),
         Stage("tests oldest Unfold", suite("oldest", "", *UNFOLD)),
         Stage("tests oldest SQLite", suite("oldest")),
-        Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest")),
-        Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest")),
+        Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest", *SERVERS)),
+        Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest", *SERVERS)),
         Stage("conformance oldest", conformance("oldest")),
     ]
     if newest >= (3, 12):
@@ -276,9 +277,10 @@ def main(words: list[str]) -> int:
             # Hosts are killed on each database with one of the two; the rest of the tests runs with both.
             Stage("tests newest SQLite", suite("newest", "", "-m", "not chaos", *REST)),
             Stage(
-                "tests newest PostgreSQL", suite("newest", f"{POSTGRESQL}/background_newest", "-m", "not chaos", *REST)
+                "tests newest PostgreSQL",
+                suite("newest", f"{POSTGRESQL}/background_newest", "-m", "not chaos", *SERVERS),
             ),
-            Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", "-m", "not chaos", *REST)),
+            Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", "-m", "not chaos", *SERVERS)),
             Stage("conformance newest", conformance("newest")),
             Stage("wheel", wheel((oldest_path, "[django52]"), (newest_path, ""))),
         ]
