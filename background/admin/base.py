@@ -16,6 +16,7 @@ from django.forms import Script
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
@@ -23,7 +24,7 @@ from django.views.decorators.clickjacking import xframe_options_deny
 
 from background.admin import live
 from background.admin.forms import ReasonForm
-from background.admin.lists import CappedPaginator, RoomList
+from background.admin.lists import CappedPaginator, RoomList, labelled
 from background.admin.permissions import may
 from background.admin.text import Shown, visible
 from background.conf import get_settings
@@ -96,6 +97,15 @@ class RoomAdmin(Base):
     def require(self, request, verb, obj=None):
         if not may(request.user, f"{self.opts.model_name}.{verb}", obj):
             raise PermissionDenied
+
+    def get_list_display(self, request):
+        return self.labelled
+
+    @cached_property
+    def labelled(self) -> list[Any]:
+        """The columns, each but the first with its name in its cells."""
+        first, *rest = self.list_display
+        return [first, *(labelled(self, name) for name in rest)]
 
     def get_changelist(self, request, **kwargs):
         return RoomList

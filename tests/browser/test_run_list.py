@@ -45,6 +45,7 @@ def test_ticked_boxes_and_what_is_typed_stay_and_nothing_is_asked_for_meanwhile(
     expect(rows(listed).first).to_contain_text("succeeded")
 
 
+@pytest.mark.themes
 def test_new_runs_are_told_by_a_pill_and_no_row_moves_until_it_is_pressed(listed, make_run):
     before = rows(listed).evaluate_all("rows => rows.map(row => row.querySelector('th').textContent)")
     for _ in range(12):
