@@ -37,7 +37,7 @@ def shown_state(run: Any) -> SafeString:
     if not getattr(run, "why", ""):
         return format_html('<span id="bg-state-{}">{}</span>', run.pk, shown)
     return format_html(
-        '<span id="bg-state-{}">{} <span class="bg-quiet bg-why-line"><span aria-hidden="true">ⓘ</span> {}</span></span>',
+        '<span id="bg-state-{}">{} <span class="bg-quiet bg-why-line"><span aria-hidden="true">ℹ</span> {}</span></span>',
         run.pk, shown, run.why,
     )  # fmt: skip
 
