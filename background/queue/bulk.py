@@ -76,7 +76,7 @@ def again_all(ids: Sequence[uuid.UUID], user: Any, reason: str, key: str) -> Res
     result = Result()
     rows = Run.objects.using(database_alias()).filter(dialect().among("id", ids)).select_related("job").order_by("id")
     keys = {run.pk: hashlib.sha256(f"{key}:{run.pk}".encode()).hexdigest() for run in rows}
-    made = Run.objects.using(database_alias()).filter(dialect().among("request_key", list(keys.values())))
+    made = Run.objects.using(database_alias()).filter(request_key__in=list(keys.values()))
     there = set(made.values_list("request_key", flat=True))
     for run in rows:
         if run.is_open:
