@@ -170,7 +170,7 @@ class JobColumns(LiveList):
         return format_html('{} <a class="bg-failed bg-short" href="{}">{} ✖</a>', strip, places["failed"], failures)
 
     def runs_url(self, job: Job, state: str = "") -> str:
-        query = {"job": job.name, **({"status__exact": state} if state else {})}
+        query = {"job": job.name, "window": "all", **({"status__exact": state} if state else {})}
         return f"{self.url('changelist', model='run')}?{urlencode(query)}"
 
     @admin.display(description=gettext_lazy("Median"), ordering="duration_p50")
