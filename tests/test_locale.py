@@ -50,7 +50,7 @@ def test_the_catalogues_have_the_messages_of_the_code(tmp_path):
         pytest.skip("GNU gettext is not installed")
     shutil.copytree(APP, tmp_path / "background", ignore=shutil.ignore_patterns("locale", "__pycache__"))
     (tmp_path / "background/locale").mkdir()
-    command = [sys.executable, "-m", "django", "makemessages", "-l", "de", "--no-location", "-v0"]
+    command = [sys.executable, "-P", "-m", "django", "makemessages", "-l", "de", "--no-location", "-v0"]
     bare = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     subprocess.run(command, cwd=tmp_path / "background", env=bare, check=True, timeout=100)
     asked = polib.pofile(str(tmp_path / "background/locale/de/LC_MESSAGES/django.po"))
