@@ -136,8 +136,8 @@ class JobForm(forms.ModelForm):
         # Django's two fields of one instant have a label together, but none of their own to be read out.
         for name in ("starts_at", "ends_at"):
             if name in self.fields:
-                parts = zip(self.fields[name].widget.widgets, (_("date"), _("time")), strict=True)
-                for part, word in parts:
+                parts = getattr(self.fields[name].widget, "widgets", ())  # none outside the admin
+                for part, word in zip(parts, (_("date"), _("time")), strict=False):
                     part.attrs["aria-label"] = f"{self.fields[name].label}: {word}"
 
     def _typed(self) -> ArgumentsForm | None:

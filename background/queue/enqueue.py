@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from background import registry
 from background.compat import Task
@@ -90,7 +91,11 @@ def _insert_many(runs: Sequence[Run], delays: Sequence[timedelta | None], writte
 def _molds(tasks: Mapping[int, Task]) -> dict[int, Mold]:
     names = {name for task in tasks.values() if (name := getattr(task, "job_name", ""))}
     rows = {job.name: job for job in Job.objects.using(database_alias()).filter(name__in=names)} if names else {}
-    return {key: Mold(task, rows.get(getattr(task, "job_name", "")), **of_using(task)) for key, task in tasks.items()}
+    now = timezone.now()  # one for all: what is enqueued together stands in its order, whatever the tasks
+    return {
+        key: Mold(task, rows.get(getattr(task, "job_name", "")), now=now, **of_using(task))
+        for key, task in tasks.items()
+    }
 
 
 def trigger(job: Job, user: Any = None, *, reason: str = "", request_key: str | None = None, **kwargs: Any) -> Run:

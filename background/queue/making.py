@@ -25,11 +25,13 @@ _SHARED: dict[str, Any] = {"max_attempts": 1, "timeout": None, "executor": "", "
 class Mold:
     """What all runs that are enqueued of one task, or job, at one time have in common."""
 
-    def __init__(self, task: Task, job: Job | None = None, user: Any = None, **fields: Any) -> None:
+    def __init__(
+        self, task: Task, job: Job | None = None, user: Any = None, now: datetime | None = None, **fields: Any
+    ) -> None:
         self.task, self.name = task, job.name if job else task.module_path
         self.unique = getattr(task, "unique", None)
         self.prefix = REPLACEABLE if getattr(task, "replaces", False) else ""
-        now = timezone.now()
+        now = now or timezone.now()
         self.delay = delay_of(task, fields)
         run_after = fields.pop("run_after", None) or task.run_after
         if self.delay is not None:

@@ -1,5 +1,6 @@
 """A person looks for runs: by filters, by words, in a window of time, page after page."""
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -289,7 +290,7 @@ def test_a_row_shows_progress_attempts_times_and_why_it_waits(operator, make_run
         "web-2:4411",
     ):
         assert words in shown, words
-    assert '<td class="field-by">ana</td>' in shown
+    assert re.search(r'<td class="field-by">.*?ana</td>', shown)
 
 
 def test_terms_are_read_with_quotes_and_escapes():

@@ -479,3 +479,11 @@ def test_again_of_a_run_without_a_job_keeps_queue_and_priority():
 def test_a_column_that_runs_do_not_have_is_refused():
     with pytest.raises(TypeError, match="prioritty"):
         enqueue(tasks.note, prioritty=3)
+
+
+def test_runs_of_several_tasks_that_are_enqueued_together_stand_in_their_order():
+    orders = [(tasks.note, [], {}), (tasks.plain, [], {}), (tasks.note, [], {}), (tasks.single, ["a"], {})]
+    runs = enqueue_many(orders * 5)
+    assert len({run.enqueued_at for run in runs}) == 1
+    waiting = Run.objects.order_by("position").values_list("task", flat=True)
+    assert list(waiting[:3]) == [task.module_path for task, _, _ in orders[:3]]
