@@ -27,8 +27,7 @@ BROWSER = "tests/browser"  # stages of its own
 UNFOLD = (BROWSER, "-m", "themes", "--ds=tests.browser.unfold_settings")
 PAGES = tuple(f"{BROWSER}/test_{name}.py" for name in ("pages", "running", "access", "jobs"))
 REST = (f"--ignore={BROWSER}",)
-SERVERS = (*REST, "--ignore=tests/timing", "--ignore=tests/web")  # which ask no database, or leave it alone: on SQLite
-# On the newest Django with a server: the rooms whose SQL Django writes; all rooms are tested on SQLite there.
+# With a server: the rooms whose SQL Django writes, and those that live by the database. The others are tested on SQLite.
 ROOMS = (
     "tests/queue",
     "tests/engine",
@@ -36,6 +35,19 @@ ROOMS = (
     "tests/services",
     "tests/test_backend.py",
     "tests/test_catalog.py",
+    "--ignore=tests/queue/test_protocol.py",  # a model: it asks no database
+)
+SERVERS = (
+    *ROOMS,
+    "tests/host",
+    "tests/execution",
+    "tests/chaos",
+    "tests/contrib",
+    "tests/test_scope.py",
+    "tests/management/test_attention.py",
+    "tests/admin/test_dashboard.py",
+    "tests/admin/test_run_list.py",
+    "tests/admin/test_run_bulk.py",
 )
 JOBS = int(os.environ.get("CI_JOBS", "3"))
 TIME_LIMIT = 25 * 60  # seconds that one stage may take
@@ -277,7 +289,7 @@ def main(words: list[str]) -> int:
         Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest", *SERVERS)),
         Stage(
             "tests oldest MariaDB",
-            suite("oldest", f"{MARIADB}/background_oldest", *SERVERS, "--ignore=tests/management"),
+            suite("oldest", f"{MARIADB}/background_oldest", *SERVERS),
         ),
         Stage("conformance oldest", conformance("oldest")),
     ]
