@@ -17,13 +17,13 @@ from background.admin.permissions import ARGUMENTS, BULK
 from background.admin.search import Pair, ask, split
 from background.dialects import dialect
 from background.exceptions import NotAllowed, Overtaken
-from background.jobs.tasks import BackgroundTask, backend_alias
+from background.jobs.tasks import BackgroundTask, backend_alias, own_queue
 from background.models import Checkpoint, Run
 from background.scope import database_alias
 
 BATCH = 1000
 NAME = "background.bulk"
-QUEUE = "background"
+QUEUE = own_queue("background")
 
 
 def bulk(

@@ -253,3 +253,9 @@ def backend_alias() -> str:
     settings = task_backends.settings
     fitting = [alias for alias, params in settings.items() if params.get("BACKEND") == BACKEND]
     return fitting[0] if fitting and "default" not in fitting else "default"
+
+
+def own_queue(name: str) -> str:
+    """Return the queue of this name where the site's TASKS allow it, else one that they do allow."""
+    allowed = sorted(task_backends.settings.get(backend_alias(), {}).get("QUEUES", ["default"]))
+    return name if not allowed or name in allowed else "default" if "default" in allowed else allowed[0]

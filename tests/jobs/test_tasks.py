@@ -8,7 +8,7 @@ import background
 from background import Backoff, at, cron, every, registry
 from background.compat import InvalidTask, Task
 from background.exceptions import InvalidArguments, InvalidPolicy, InvalidSchedule
-from background.jobs.tasks import DECLARED, BackgroundTask
+from background.jobs.tasks import BACKEND, DECLARED, BackgroundTask, own_queue
 from background.models import Job
 from tests.app import background as tasks
 
@@ -259,3 +259,12 @@ def test_a_further_job_refuses_what_job_refuses():
         background.schedule(tasks.note, "@daily", name="daily note", overlap="never")
     with pytest.raises(InvalidSchedule):
         background.schedule(tasks.note, every(seconds=0.2), name="daily note")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "chosen"),
+    [({"QUEUES": []}, "mail"), ({"QUEUES": ["mail", "a"]}, "mail"), ({}, "default"), ({"QUEUES": ["b", "a"]}, "a")],
+)
+def test_a_part_of_the_app_takes_a_queue_that_the_site_allows(settings, allowed, chosen):
+    settings.TASKS = {"default": {"BACKEND": BACKEND, **allowed}}
+    assert own_queue("mail") == chosen

@@ -16,7 +16,7 @@ from background.contrib.mail.conf import MailSettings
 from background.contrib.mail.models import Message
 from background.contrib.mail.storing import restore
 from background.dialects import dialect
-from background.jobs.tasks import job
+from background.jobs.tasks import job, own_queue
 from background.queue.limits import lock_key
 from background.scope import database_alias
 
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 @job(
     name="background_mail.send",
-    queue="mail",
+    queue=own_queue("mail"),
     takes_context=True,
     max_attempts=12,
     backoff=Backoff(30, 7200),
