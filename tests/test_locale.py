@@ -63,6 +63,6 @@ def test_the_catalogues_have_the_messages_of_the_code(tmp_path):
 def test_the_admin_speaks_the_language(client, settings, language, word):
     settings.LANGUAGE_CODE = language
     client.force_login(User.objects.create_superuser("ana"))
-    with translation.override(language):
+    with translation.override(language, deactivate=True):  # else it would leave that of LANGUAGE_CODE above active
         page = client.get(reverse("admin:background_run_changelist")).content.decode()
     assert word.lower() in page.lower()

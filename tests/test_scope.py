@@ -577,6 +577,15 @@ def test_middleware_wraps_a_unit_in_the_order_of_the_setting(story):
 
 
 @pytest.mark.parametrize("name", ["look", "alook"])
+def test_what_a_run_changes_in_its_context_does_not_reach_who_drains(name):
+    before = (translation.get_language(), timezone.get_current_timezone_name(), OWN.get())
+    TASKS[name].enqueue()
+    drain()
+    assert SEEN[-1][:3] == before
+    assert (translation.get_language(), timezone.get_current_timezone_name(), OWN.get()) == before
+
+
+@pytest.mark.parametrize("name", ["look", "alook"])
 def test_middleware_wraps_runs_and_knows_which(story, name):
     with override_settings(BACKGROUND={"MIDDLEWARE": MIDDLEWARE}):
         result = TASKS[name].enqueue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from contextvars import Context
 from datetime import datetime
 
 from asgiref.sync import async_to_sync
@@ -50,7 +51,8 @@ def drain(queues: Iterable[str] | None = None, max_runs: int | None = None, now:
 def _execute(claimed: Claim, now: datetime | None) -> None:
     execution = Execution(claimed, capture=capture.Capture(claimed.last_line), attach=attach, commit=finish_within)
     if claimed.executor == "loop":
-        outcome = async_to_sync(arun)(execution)
+        # As in a host, in variables of its own: what it changes there, a language say, does not reach the test.
+        outcome = Context().run(async_to_sync(arun), execution)
     else:
         outcome = _in_savepoint(execution)
     if execution.stored is None:

@@ -84,7 +84,8 @@ def test_a_queue_that_another_process_resumes_is_heard_of(heard):
 def test_a_listener_whose_connection_is_killed_listens_anew(heard):
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'LISTEN background'"
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE query = 'LISTEN background' AND datname = current_database()"
         )
         assert cursor.fetchone() == (1,)
     wait_until(lambda: heard)  # it asks what it has missed

@@ -12,7 +12,7 @@ from tests.app import background as tasks
 from tests.app.models import Effect
 from tests.processes import is_alive, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 def finished(host, *results, timeout=40):

@@ -20,7 +20,7 @@ from tests.app.models import Effect
 from tests.host.test_database_away import Proxy, through
 from tests.processes import Process, is_alive, manage, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 QUICK = ("runbackground", "--no-services", "--no-scheduler", "--no-reload")
 SETTINGS = {"HEARTBEAT_INTERVAL": 0.3, "POLL_INTERVAL": 0.1, "SHUTDOWN_TIMEOUT": 10}

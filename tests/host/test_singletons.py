@@ -20,7 +20,7 @@ from background.testing import run_host
 from tests.host.hosting import Story, starting_host, teller
 from tests.processes import Process, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 RUNNING = []
 

@@ -263,7 +263,7 @@ def test_a_viewer_sees_and_does_nothing_else():
     background("roles", "--create")
 
     names = Group.objects.get(name="Background viewer").permissions.values_list("codename", flat=True)
-    assert set(names) == {"view_job", "view_run", "view_service", "view_host", "view_queue"}
+    assert set(names) == {f"view_{page}" for page in ("dashboard", "job", "run", "service", "host", "queue")}
 
 
 # The screen
@@ -359,7 +359,7 @@ def test_a_terminal_that_cannot_write_a_sign_gets_its_escape():
     done = manage("background", "status", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
 
     assert done.returncode == 0, done.stderr
-    assert "\\u25b2 No live host" in done.stdout
+    assert "\\u2716 No live host" in done.stdout
 
 
 def test_everything_can_be_paused_and_goes_on_again():

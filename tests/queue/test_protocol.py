@@ -38,6 +38,8 @@ LARGE = {
     "a host stops, one starts afresh": Bounds(stops=1, max_attempts=1),
 }
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def without_collection():
@@ -54,7 +56,6 @@ def test_no_order_of_steps_breaks_a_promise_and_each_run_comes_to_its_end(bounds
     assert len(found.edges) > 500  # it has looked at something
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bounds", LARGE.values(), ids=LARGE)
 def test_no_order_of_steps_breaks_a_promise_in_a_larger_world(bounds):
     promises.check(bounds)
@@ -69,7 +70,7 @@ LEASES = {
 
 @pytest.mark.parametrize(
     "bounds",
-    [pytest.param(bounds, id=name, marks=[pytest.mark.slow] * bounds["lives"]) for name, bounds in LEASES.items()],
+    [pytest.param(bounds, id=name) for name, bounds in LEASES.items()],
 )
 def test_no_order_of_steps_gives_a_singleton_to_two_hosts_or_leaves_it_alone(bounds):
     found = lease_model.check(**bounds)

@@ -23,6 +23,8 @@ END = reference.WINDOW - timedelta(seconds=1)
 EARLIEST = timedelta(hours=38)  # before noon: the reference's own clock has begun two hours before
 STARTS = 6  # besides the one that is drawn with the expression
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(3600)
 @drawing.by_properties(1500, long=10_000)
