@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     *(["django_tasks"] if django.VERSION < (6, 0) else []),  # Django 6 has its own
     "background",
     "background.contrib.mail",
+    "background.contrib.health",
     "project.examples.monitoring",
 ]
 

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from background.contrib.mail.models import Message
 from background.contrib.mail.storing import store
-from background.contrib.mail.tasks import send
+from background.contrib.mail.tasks import connection, send
 from background.models import Run
 from background.scope import database_alias
 
@@ -34,6 +34,10 @@ class QueuedEmailBackend(BaseEmailBackend):
             for one in messages:
                 queue(store(one, self._using))
         return len(messages)
+
+    def delivering(self) -> BaseEmailBackend:
+        """Return the backend that delivers, for a look whether its server is there."""
+        return connection(self._using)
 
 
 def queue(row: Message) -> Run:

@@ -1,0 +1,66 @@
+"""Own the pages of the history of checks, and of what people were told; nobody edits them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from background.admin.text import cut, visible
+from background.contrib.health.models import Notice, Period
+from background.scope import database_alias
+
+
+class LastsFilter(admin.SimpleListFilter):
+    title = _("period")
+    parameter_name = "lasts"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("how it is now"))]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(current_name__isnull=False) if self.value() == "yes" else queryset
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    show_full_result_count = False
+    search_fields = ("check_name",)
+
+    def get_queryset(self, request: Any) -> Any:
+        return super().get_queryset(request).using(database_alias())
+
+    def has_add_permission(self, request: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=_("Detail"))
+    def shown_detail(self, row: Any) -> str:
+        return cut(row.detail, 200) or "–"
+
+    @admin.display(description=_("Detail"))
+    def whole_detail(self, row: Any) -> str:
+        return visible(row.detail, lines=True) or "–"
+
+
+@admin.register(Period)
+class PeriodAdmin(ReadOnlyAdmin):
+    list_display = ("check_name", "state", "began_at", "last_at", "alarmed_at", "count", "slowest", "shown_detail")
+    list_filter = (LastsFilter, "state")
+    fields = readonly_fields = (
+        "check_name", "state", "began_at", "last_at", "alarmed_at", "count", "seconds", "slowest", "whole_detail",
+    )  # fmt: skip
+
+
+@admin.register(Notice)
+class NoticeAdmin(ReadOnlyAdmin):
+    list_display = ("at", "check_name", "kind", "told_at", "shown_detail")
+    list_filter = ("kind", ("told_at", admin.EmptyFieldListFilter))
+    fields = readonly_fields = (
+        "check_name", "kind", "at", "since", "urgent", "told_at", "waits_for", "whole_detail",
+    )  # fmt: skip
