@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "background.contrib.mail",
     "background.contrib.health",
     "project.examples.monitoring",
+    "project.examples.cms",
 ]
 
 MIDDLEWARE = [
@@ -159,3 +160,7 @@ else:
 # The monitoring example: an address to watch, and who hears of alerts.
 MONITORING_URL = env.str("MONITORING_URL", default="")
 MONITORING_MAIL_TO = env.list("MONITORING_MAIL_TO", default=[])
+
+# The examples fill a fresh site with samples, and keep what is not for the web (backups, dropped files) in this folder.
+EXAMPLES_SEED = env.bool("EXAMPLES_SEED", default=DEBUG)
+EXAMPLES_FOLDER = env.str("EXAMPLES_FOLDER", default=str(BASE_DIR / "data"))

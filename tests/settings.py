@@ -51,3 +51,6 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+
+EXAMPLES_SEED = False  # tests seed what they look at
+EXAMPLES_FOLDER = str(FOLDER / "examples")
