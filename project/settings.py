@@ -115,11 +115,26 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TASKS = {"default": {"BACKEND": "background.backend.DatabaseBackend", "QUEUES": []}}  # []: any queue name
 
+# The monitoring example: an address to watch, the web server's access log, who hears of alarms, and an outside monitor.
+MONITORING_URL = env.str("MONITORING_URL", default="")
+MONITORING_LOG = env.str("MONITORING_LOG", default=str(BASE_DIR / "access.log"))
+MONITORING_MAIL_TO = env.list("MONITORING_MAIL_TO", default=[])
+MONITORING_PING = env.str("MONITORING_PING", default="")
+
 BACKGROUND = {
     "CONCURRENCY": env.int("BACKGROUND_CONCURRENCY", default=8),
     "ASYNC_CONCURRENCY": env.int("BACKGROUND_ASYNC_CONCURRENCY", default=100),
     "PROCESSES": env.int("BACKGROUND_PROCESSES", default=1),
     "SHUTDOWN_TIMEOUT": env.int("BACKGROUND_SHUTDOWN_TIMEOUT", default=25),
+    "HEALTH": {
+        "CHECKS": {
+            **{name: {} for name in ("database", "cache", "storage", "migrations", "disk", "queues", "jobs")},
+            **({"page": {"check": "url", "url": MONITORING_URL}} if MONITORING_URL else {}),
+        },
+        "INTERVAL": 15,
+        "MAIL_TO": MONITORING_MAIL_TO,
+        "PING": MONITORING_PING,
+    },
 }
 
 # ------------------------------------------------------------------------------------------- language, time, files
@@ -156,10 +171,6 @@ if django.VERSION >= (6, 1):  # which warns of EMAIL_BACKEND, and knows MAILERS
     MAILERS = {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
 else:
     EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
-
-# The monitoring example: an address to watch, and who hears of alerts.
-MONITORING_URL = env.str("MONITORING_URL", default="")
-MONITORING_MAIL_TO = env.list("MONITORING_MAIL_TO", default=[])
 
 # The examples fill a fresh site with samples, and keep what is not for the web (backups, dropped files) in this folder.
 EXAMPLES_SEED = env.bool("EXAMPLES_SEED", default=DEBUG)

@@ -1,13 +1,13 @@
-"""Owns the pages that show measurements, alerts and summaries; nobody edits them."""
+"""Owns the pages that show measurements, summaries and requests; nobody edits them."""
 
 from django.contrib import admin
 from django.http import HttpRequest
 
-from project.examples.monitoring.models import Alert, HourSummary, Measurement
+from project.examples.monitoring.models import HourSummary, Measurement, Request
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Lists and details without a form: the rows are written by the monitors."""
+    """Lists and details without a form: the rows are written by the services."""
 
     show_full_result_count = False  # counting a large table takes longer than showing its newest rows
 
@@ -23,28 +23,20 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 @admin.register(Measurement)
 class MeasurementAdmin(ReadOnlyAdmin):
-    list_display = ["taken_at", "check_name", "reading", "ok", "detail"]
-    list_filter = ["check_name", "ok"]
+    list_display = ["taken_at", "name", "value"]
+    list_filter = ["name"]
     ordering = ["-taken_at", "-id"]
-
-    @admin.display(ordering="value")
-    def reading(self, measurement: Measurement) -> str:
-        return "" if measurement.value is None else f"{measurement.value:.1f} {measurement.unit}"
-
-
-@admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
-    list_display = ["raised_at", "check_name", "state", "severity", "message", "cleared_at"]
-    list_filter = [("cleared_at", admin.EmptyFieldListFilter), "severity", "check_name"]
-    ordering = ["-raised_at"]
-
-    @admin.display(ordering="cleared_at")
-    def state(self, alert: Alert) -> str:
-        return "open" if alert.is_open else "cleared"
 
 
 @admin.register(HourSummary)
 class HourSummaryAdmin(ReadOnlyAdmin):
-    list_display = ["hour", "check_name", "count", "minimum", "average", "maximum", "failures"]
-    list_filter = ["check_name"]
-    ordering = ["-hour", "check_name"]
+    list_display = ["hour", "name", "count", "minimum", "average", "maximum"]
+    list_filter = ["name"]
+    ordering = ["-hour", "name"]
+
+
+@admin.register(Request)
+class RequestAdmin(ReadOnlyAdmin):
+    list_display = ["at", "status", "line", "size"]
+    list_filter = ["status"]
+    ordering = ["-at", "-id"]

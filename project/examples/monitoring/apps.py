@@ -1,4 +1,4 @@
-"""A site that watches itself: services that measure, alerts that come and go, jobs that tidy up."""
+"""A site that watches itself: services that measure and read its log, health checks, jobs that tidy up."""
 
 from django.apps import AppConfig
 

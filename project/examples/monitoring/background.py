@@ -1,58 +1,35 @@
-"""Declares what runs in the background: two monitors, the dispatcher of their alerts, and jobs. Found by its name."""
+"""Declares what runs in the background: what measures, what writes it down, what reads the log, checks, jobs. Found by its name."""
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from datetime import timedelta
-from importlib import import_module
+from datetime import datetime, timedelta
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.mail import send_mail
+from django.db.models import Avg, Count, Max, Min, Q
 from django.utils import timezone
 
 import background
 from background import every
-from project.examples.monitoring import checks, records
-from project.examples.monitoring.models import Alert, Measurement
+from background.contrib.commands import management_command_job
+from background.contrib.consumer import ConsumerService
+from background.contrib.health import Unhealthy, check
+from background.contrib.health.models import Period
+from background.contrib.logs import COMBINED, LogFollower
+from project.examples.monitoring import measuring
+from project.examples.monitoring.models import HourSummary, Measurement, Request
 
 logger = logging.getLogger(__name__)
 
-# From the monitors to the dispatcher. Should mail be slow for long, the oldest news goes first; no monitor waits.
-NEWS: background.Channel[Alert] = background.Channel(100, when_full="drop-oldest")
-
-
-def report(readings: Iterable[checks.Reading]) -> None:
-    """Keep the readings and pass on what they changed, once it is committed."""
-    for alert in records.record(readings):
-        NEWS.put(alert)
-
 
 @background.register
-class AlertDispatcher(background.BackgroundService):
-    """Log each alert that is raised or cleared, and mail it to MONITORING_MAIL_TO.
+class Measurements(ConsumerService):
+    """Write down what the monitors have measured, in batches; should the database be slow, no monitor waits for it."""
 
-    The channel lives in memory: news not yet mailed is lost with the process, the alert's row is not. Mail that must
-    not be lost is a job's work, enqueued in the transaction that writes the row.
-    """
+    batch_seconds = 2
+    when_full = "drop-oldest"
 
-    def execute(self, stop: background.StopToken) -> None:
-        while True:
-            alert = NEWS.get(stop=stop)  # raises StopRequested, which ends the service in good order
-            with self.scope():
-                self.dispatch(alert)
-
-    def dispatch(self, alert: Alert) -> None:
-        """Tell people of one alert. Blocks while the mail is handed over."""
-        state = "raised" if alert.is_open else "cleared"
-        logger.log(logging.WARNING if alert.is_open else logging.INFO, "alert %s: %s", state, alert)
-        recipients = getattr(settings, "MONITORING_MAIL_TO", [])
-        if recipients:
-            body = f"{alert}\nRaised at {alert.raised_at:%Y-%m-%d %H:%M:%S %Z}."
-            try:
-                send_mail(f"Alert {state}: {alert.check_name}", body, None, recipients)
-            except OSError as error:  # SMTPException is one too
-                logger.warning("alert not mailed: %s", error)
+    def consume(self, items: list[Measurement], scope: background.Scope) -> None:
+        Measurement.objects.bulk_create(items)
 
 
 @background.register
@@ -65,39 +42,76 @@ class SystemMonitor(background.PeriodicService):
     watchdog = 30
 
     def tick(self, scope: background.Scope) -> None:
-        report([checks.database(), checks.disk(settings.BASE_DIR), checks.memory()])
+        found = {
+            "database (ms)": measuring.database(),
+            "disk (% free)": measuring.disk(settings.BASE_DIR),
+            "memory (% used)": measuring.memory(),
+        }
+        for name, value in found.items():
+            if value is not None:
+                Measurements.put(Measurement(name=name, value=value))
 
 
 @background.register
-class HttpMonitor(background.PeriodicService):
-    """Fetch the address in MONITORING_URL and measure how long it takes."""
+class PageMonitor(background.PeriodicService):
+    """Measure how long the address in MONITORING_URL takes; whether it answers is a health check's question."""
 
     schedule = every(seconds=10)
     run_at_start = True
     singleton = True
     watchdog = 60
 
-    @property
-    def url(self) -> str:
-        return getattr(settings, "MONITORING_URL", "")
-
-    def on_start(self) -> None:
-        if not self.url:
-            logger.info("no address to check: set MONITORING_URL")
-
     async def tick(self, scope: background.Scope) -> None:
-        if self.url:
-            reading = await asyncio.to_thread(checks.http, self.url)
-            await sync_to_async(report)([reading])
+        if settings.MONITORING_URL:
+            took = await asyncio.to_thread(measuring.page, settings.MONITORING_URL)
+            if took is not None:
+                await Measurements.aput(Measurement(name="page (ms)", value=took))
+
+
+@background.register
+class AccessLog(LogFollower):
+    """Keep what the web server writes into the file that MONITORING_LOG names."""
+
+    paths = [settings.MONITORING_LOG]
+    parse = COMBINED
+
+    def store(self, entries: list[dict], scope: background.Scope) -> None:
+        Request.objects.bulk_create(
+            Request(at=one["time"], line=one["request"], status=one["status"], size=one["size"]) for one in entries
+        )
+
+
+@check(interval=15)
+def memory() -> str | None:
+    """Fail where nearly all of the memory is in use."""
+    used = measuring.memory()
+    if used is not None and used > 95:
+        raise Unhealthy(f"{used} % in use")
+    return None if used is None else f"{used} % in use"
+
+
+@check(interval=15, failures=1)
+def answers() -> str:
+    """Fail where more than one answer in twenty of the last five minutes was a server's error."""
+    recent = Request.objects.filter(at__gte=timezone.now() - timedelta(minutes=5))
+    count = recent.aggregate(all=Count("id"), errors=Count("id", filter=Q(status__gte=500)))
+    said = f"{count['errors']} errors in {count['all']} answers"
+    if count["errors"] * 20 > count["all"]:
+        raise Unhealthy(said)
+    return said
 
 
 @background.job(every(seconds=10), retain="100 runs")
 def take_stock() -> dict[str, int]:
-    """Count the measurements of the last hour and the open alerts."""
-    measured = Measurement.objects.filter(taken_at__gte=timezone.now() - timedelta(hours=1)).count()
-    alerts = Alert.objects.filter(cleared_at=None).count()
-    logger.info("%d measurements in the last hour, %d open alerts", measured, alerts)
-    return {"measurements": measured, "open_alerts": alerts}
+    """Count the measurements and requests of the last hour, and the alarms."""
+    hour_ago = timezone.now() - timedelta(hours=1)
+    found = {
+        "measurements": Measurement.objects.filter(taken_at__gte=hour_ago).count(),
+        "requests": Request.objects.filter(at__gte=hour_ago).count(),
+        "alarms": Period.objects.filter(current_name__isnull=False, alarmed_at__isnull=False).count(),
+    }
+    logger.info("%(measurements)d measurements and %(requests)d requests in the last hour, %(alarms)d alarms", found)
+    return found
 
 
 @background.job("5 * * * *", takes_context=True, max_attempts=3)
@@ -107,21 +121,30 @@ def summarise_last_hour(context: background.RunContext, hours: int = 1) -> int:
     Doing it again changes nothing. After a day without a host, run it with hours=24 to fill the gap.
     """
     this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    written = sum(records.summarise(this_hour - timedelta(hours=back)) for back in context.track(range(hours, 0, -1)))
+    written = sum(summarise(this_hour - timedelta(hours=back)) for back in context.track(range(hours, 0, -1)))
     logger.info("%d summaries written", written)
     return written
 
 
+def summarise(hour: datetime) -> int:
+    """Write one row for each name measured in the hour that begins at `hour`; return how many. Idempotent. Blocks."""
+    rows = Measurement.objects.filter(taken_at__gte=hour, taken_at__lt=hour + timedelta(hours=1)).values("name")
+    figures = {"minimum": Min("value"), "average": Avg("value"), "maximum": Max("value")}
+    found = list(rows.annotate(count=Count("id"), **figures).order_by("name"))
+    for row in found:
+        HourSummary.objects.update_or_create(name=row.pop("name"), hour=hour, defaults=row)
+    return len(found)
+
+
 @background.job(every(hours=6))
 def prune_measurements(days: int = 2) -> int:
-    """Delete measurements that are older than two days; their summaries stay."""
-    deleted, _ = Measurement.objects.filter(taken_at__lt=timezone.now() - timedelta(days=days)).delete()
-    logger.info("%d measurements deleted", deleted)
+    """Delete measurements and requests that are older than two days; summaries stay."""
+    before = timezone.now() - timedelta(days=days)
+    deleted = (
+        Measurement.objects.filter(taken_at__lt=before).delete()[0] + Request.objects.filter(at__lt=before).delete()[0]
+    )
+    logger.info("%d rows deleted", deleted)
     return deleted
 
 
-@background.job("0 4 * * *")
-def clear_expired_sessions() -> None:
-    """Delete expired sessions, as Django's clearsessions command does."""
-    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
-    logger.info("expired sessions cleared")
+management_command_job("clearsessions", "0 4 * * *", name="monitoring.clear_expired_sessions")

@@ -1,26 +1,24 @@
-"""What the monitoring example measures, raises, keeps and throws away."""
+"""What the monitoring example measures, reads, checks, keeps and throws away."""
 
-import logging
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.contrib.sessions.models import Session
 from django.core import mail
-from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from background import StopRequested
-from background.models import Job
-from background.stopping import StopToken
+from background.contrib.health.background import Monitor
+from background.contrib.health.configured import checks
+from background.contrib.health.models import Period
+from background.contrib.health.running import Runner
+from background.models import Job, Run
+from background.scope import Scope, Unit
 from background.testing import run_host
 from project.examples.monitoring import background as monitoring
-from project.examples.monitoring import checks, records
-from project.examples.monitoring.checks import Limit, Reading
-from project.examples.monitoring.models import Alert, HourSummary, Measurement
+from project.examples.monitoring import measuring
+from project.examples.monitoring.models import HourSummary, Measurement, Request
+from tests.contrib.listening import listening
 
 pytestmark = pytest.mark.django_db
 
@@ -28,219 +26,151 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def news():
-    """The channel to the dispatcher, empty before and after."""
-    while len(monitoring.NEWS):
-        monitoring.NEWS.get(timeout=0)
-    yield monitoring.NEWS
-    while len(monitoring.NEWS):
-        monitoring.NEWS.get(timeout=0)
+def empty_channel():
+    while len(monitoring.Measurements.channel):
+        monitoring.Measurements.channel.get(timeout=0)
 
 
 @pytest.fixture
-def address():
-    """A real site: `/503` answers with that status, `/silent` never, as long as the test lasts."""
-    over = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path == "/silent":
-                over.wait(30)
-                return
-            self.send_response(int(self.path[1:] or 200))
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    over.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def web():
+    with listening() as listener:
+        yield listener
 
 
-def tick(service):
-    if service.is_async:
-
-        async def one():
-            async with service.scope() as scope:
-                await service.tick(scope)
-
-        async_to_sync(one)()
-    else:
-        with service.scope() as scope:
-            service.tick(scope)
+def measure(value, at=None, name="disk (% free)"):
+    return Measurement.objects.create(name=name, value=value, taken_at=at or timezone.now())
 
 
-def disk(free, seconds=0):
-    return Reading("disk", free, "% free", taken_at=NOON + timedelta(seconds=seconds))
+def request(status=200, at=None):
+    return Request.objects.create(at=at or timezone.now(), line="GET / HTTP/1.1", status=status, size=5)
 
 
-def open_alerts():
-    return list(Alert.objects.filter(cleared_at=None).values_list("check_name", flat=True))
+def ask(name):
+    return Runner(lambda: Scope(Unit("scope", "test"))).run([checks()[name]])[name]
 
 
-# ------------------------------------------------------------------------------------------------------------ checks
+def names():
+    return set(Measurement.objects.values_list("name", flat=True))
 
 
-def test_a_tick_of_the_system_monitor_measures_database_disk_and_memory():
-    tick(monitoring.SystemMonitor())
-
-    found = {one.check_name: one for one in Measurement.objects.all()}
-    assert set(found) == {"database", "disk", "memory"}
-    assert 0 < found["database"].value < 10_000
-    assert 0 < found["disk"].value <= 100
-    assert 0 < found["memory"].value <= 100
+# Services
 
 
-def test_without_psutil_memory_is_not_measured_and_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(checks, "psutil", None)
-
-    assert records.record([checks.memory()]) == []
-
-    kept = Measurement.objects.get()
-    assert (kept.value, kept.ok, kept.detail) == (None, None, "not measured: pip install psutil")
-
-
-def test_an_address_that_answers_is_timed(address, settings):
-    settings.MONITORING_URL = address
-
-    tick(monitoring.HttpMonitor())
-
-    kept = Measurement.objects.get()
-    assert (kept.check_name, kept.unit, kept.ok, kept.detail) == ("http", "ms", True, "status 200")
-    assert kept.value > 0
+@pytest.mark.django_db(transaction=True)
+def test_a_host_measures_everything_at_its_start(settings, web):
+    settings.MONITORING_URL = web.url
+    services = (monitoring.Measurements, monitoring.SystemMonitor, monitoring.PageMonitor)
+    with run_host(*services) as host:
+        host.wait_for(lambda: names() == {"database (ms)", "disk (% free)", "memory (% used)", "page (ms)"})
+    assert 0 < Measurement.objects.get(name="disk (% free)").value <= 100
+    assert Measurement.objects.get(name="database (ms)").value > 0
 
 
-def test_without_an_address_nothing_is_fetched_and_the_log_says_so(settings, caplog):
+def test_a_page_that_does_not_answer_or_with_an_error_is_not_measured(web):
+    web.statuses = [503]
+    assert measuring.page(web.url) is None
+    assert measuring.page("http://127.0.0.1:1/") is None
+    assert measuring.page(web.url) > 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_an_address_and_without_psutil_the_rest_is_measured(settings, monkeypatch):
     settings.MONITORING_URL = ""
-    monitor = monitoring.HttpMonitor()
-
-    with caplog.at_level(logging.INFO):
-        monitor.on_start()
-    tick(monitor)
-
-    assert "set MONITORING_URL" in caplog.text
-    assert not Measurement.objects.exists()
+    monkeypatch.setattr(measuring, "psutil", None)
+    services = (monitoring.Measurements, monitoring.SystemMonitor, monitoring.PageMonitor)
+    with run_host(*services) as host:
+        host.wait_for(lambda: names() == {"database (ms)", "disk (% free)"})
+    assert ask("monitoring.memory").ok
 
 
-def test_an_error_status_silence_and_a_refused_connection_are_failures(address):
-    refused = checks.http("http://127.0.0.1:1/")
-
-    assert [checks.http(address + "503").failed, checks.http(address + "503").detail] == [True, "status 503"]
-    assert checks.http(address + "silent", timeout=0.05).detail == "timed out"
-    assert refused.failed and refused.value is None and "refused" in refused.detail
-
-
-def test_an_address_of_another_kind_is_not_opened():
-    found = checks.http("file:///etc/hostname")
-
-    assert found.failed
-    assert found.detail == "'file:///etc/hostname' does not begin with http:// or https://"
+@pytest.mark.django_db(transaction=True)
+def test_what_was_measured_is_written_before_the_host_ends():
+    with run_host(monitoring.Measurements):
+        for value in range(250):
+            monitoring.Measurements.put(Measurement(name="disk (% free)", value=value))
+    assert Measurement.objects.count() == 250
 
 
-# ------------------------------------------------------------------------------------------------------------ alerts
+@pytest.mark.django_db(transaction=True)
+def test_the_access_log_is_followed(tmp_path, caplog):
+    path = tmp_path / "access.log"
+    line = '203.0.113.9 - - [10/Oct/2027:13:55:36 +0000] "GET /cart HTTP/1.1" 503 2326 "-" "Mozilla/5.0"\n'
+    path.write_text(line + "nonsense\n")
+    follower = type(
+        "AccessLog", (monitoring.AccessLog,), {"paths": [str(path)], "name": "access", "poll_seconds": 0.05}
+    )
+    with run_host(follower) as host:
+        host.wait_for(Request.objects.exists)
+        with path.open("a") as file:
+            file.write(line)
+        host.wait_for(lambda: Request.objects.count() == 2)
+    kept = Request.objects.first()
+    assert (kept.line, kept.status, kept.size) == ("GET /cart HTTP/1.1", 503, 2326)
+    assert "1 lines could not be read" in caplog.text
 
 
-def test_an_alert_is_raised_once_and_cleared_only_when_the_value_is_well_again():
-    changes = [len(records.record([disk(free)])) for free in (50, 4, 3, 6, 4, 9)]
-
-    assert changes == [0, 1, 0, 0, 0, 0]
-    assert open_alerts() == ["disk"]
-
-    (cleared,) = records.record([disk(11, seconds=60)])
-
-    assert (cleared.message, cleared.severity) == ("4.0 % free, limit 5", "warning")
-    assert (cleared.raised_at, cleared.cleared_at) == (NOON, NOON + timedelta(seconds=60))
-    assert open_alerts() == []
+# Checks
 
 
-def test_after_it_was_cleared_an_alert_may_be_raised_again():
-    for seconds, free in enumerate((4, 11, 4)):
-        records.record([disk(free, seconds)])
-
-    assert Alert.objects.count() == 2
-    assert open_alerts() == ["disk"]
-
-
-def test_a_check_with_patience_forgives_a_single_failure():
-    def fail():
-        return Reading("http", None, "ms", "connection refused", failed=True)
-
-    assert records.record([fail()]) == []
-    assert records.record([Reading("http", 20, "ms"), fail()]) == []
-    assert [alert.message for alert in records.record([fail()])] == ["connection refused"]
+@pytest.mark.django_db(transaction=True)
+def test_many_errors_among_the_latest_answers_are_a_failure():
+    request(500, at=timezone.now() - timedelta(minutes=6))
+    assert ask("monitoring.answers").detail == "0 errors in 0 answers"
+    for _ in range(19):
+        request()
+    request(500)
+    assert ask("monitoring.answers").ok
+    request(502)
+    found = ask("monitoring.answers")
+    assert (found.ok, found.detail) == (False, "2 errors in 21 answers")
 
 
-def test_the_database_refuses_a_second_open_alert_for_one_check():
-    Alert.objects.create(check_name="disk", open_check="disk")
-
-    with pytest.raises(IntegrityError), transaction.atomic():
-        Alert.objects.create(check_name="disk", open_check="disk")
-    for _ in range(2):
-        Alert.objects.create(check_name="disk", open_check=None, cleared_at=NOON)
+@pytest.mark.django_db(transaction=True)
+def test_a_memory_that_is_full_is_a_failure(monkeypatch):
+    assert ask("monitoring.memory").ok
+    monkeypatch.setattr(measuring, "memory", lambda: 96.5)
+    assert ask("monitoring.memory").detail == "96.5 % in use"
 
 
-def test_the_dispatcher_logs_and_mails_what_is_on_the_channel_until_it_is_stopped(settings, caplog, news):
-    settings.MONITORING_MAIL_TO = ["ops@example.com"]
-    stop = StopToken()
-    monitoring.report([disk(4)])
-    monitoring.report([disk(11)])
-
-    class Dispatcher(monitoring.AlertDispatcher):
-        def dispatch(self, alert):
-            super().dispatch(alert)
-            if not len(news):
-                stop.request("test over")
-
-    with caplog.at_level(logging.INFO), pytest.raises(StopRequested):
-        Dispatcher().execute(stop)
-
-    assert [message.subject for message in mail.outbox] == ["Alert raised: disk", "Alert cleared: disk"]
-    assert "alert raised: disk: 4.0 % free, limit 5" in caplog.text
+@pytest.mark.django_db(transaction=True)
+def test_an_alarm_is_mailed_and_counted(drain):
+    request(500)
+    with run_host(Monitor, HEALTH={"CHECKS": {}, "MAIL_TO": ["ops@example.com"]}) as host:
+        host.wait_for(lambda: mail.outbox)
+    assert mail.outbox[0].subject == "[Django] monitoring.answers is failing"
+    monitoring.take_stock.enqueue()
+    (run,) = drain()
+    assert run.result == {"measurements": 0, "requests": 1, "alarms": 1}
 
 
-def test_mail_that_cannot_be_sent_does_not_end_the_dispatcher(settings, monkeypatch, caplog):
-    def refuse(*args):
-        raise ConnectionRefusedError("no mail server")
-
-    settings.MONITORING_MAIL_TO = ["ops@example.com"]
-    monkeypatch.setattr(monitoring, "send_mail", refuse)
-
-    monitoring.AlertDispatcher().dispatch(Alert(check_name="disk", message="full"))
-
-    assert "alert not mailed: no mail server" in caplog.text
-
-
-# -------------------------------------------------------------------------------------------------------------- jobs
+# Jobs
 
 
 def test_take_stock_says_in_one_line_how_things_stand(drain):
-    two_hours_ago = timezone.now() - timedelta(hours=2)
-    records.record([Reading("disk", 50, "% free", taken_at=two_hours_ago), Reading("disk", 4, "% free")])
+    measure(50, at=timezone.now() - timedelta(hours=2))
+    measure(4)
+    Period.objects.create(check_name="disk", state="failing", began_at=NOON, last_at=NOON, alarmed_at=NOON)  # long over
     monitoring.take_stock.enqueue()
 
     (run,) = drain()
 
-    assert run.result == {"measurements": 1, "open_alerts": 1}
-    assert [line.message for line in run.logs.all()] == ["1 measurements in the last hour, 1 open alerts"]
+    assert [line.message for line in run.logs.all()] == [
+        "1 measurements and 0 requests in the last hour, 0 alarms",
+    ]
 
 
 def test_an_hour_is_summarised_into_one_row_however_often():
-    records.record([disk(free, seconds) for seconds, free in ((-1, 1), (0, 50), (1800, 4), (3599, 30), (3600, 99))])
+    for seconds, value in ((-1, 1), (0, 50), (1800, 4), (3599, 30), (3600, 99)):
+        measure(value, at=NOON + timedelta(seconds=seconds))
 
-    assert [records.summarise(NOON), records.summarise(NOON)] == [1, 1]
+    assert [monitoring.summarise(NOON), monitoring.summarise(NOON)] == [1, 1]
 
     row = HourSummary.objects.get()
-    assert (row.hour, row.count, row.minimum, row.average, row.maximum, row.failures) == (NOON, 3, 4, 28, 50, 1)
+    assert (row.hour, row.count, row.minimum, row.average, row.maximum) == (NOON, 3, 4, 28, 50)
 
 
 def test_the_summary_of_several_hours_shows_its_progress(drain):
-    records.record([Reading("disk", 50, "% free", taken_at=timezone.now() - timedelta(hours=1))])
+    measure(50, at=timezone.now() - timedelta(hours=1))
     monitoring.summarise_last_hour.enqueue(hours=3)
 
     (run,) = drain()
@@ -249,23 +179,27 @@ def test_the_summary_of_several_hours_shows_its_progress(drain):
     assert HourSummary.objects.get().count == 1
 
 
-def test_old_measurements_are_pruned_and_their_summaries_stay():
+def test_old_rows_are_pruned_and_their_summaries_stay():
     three_days_ago = timezone.now() - timedelta(days=3)
-    records.record([Reading("disk", 40, "% free", taken_at=three_days_ago), Reading("disk", 50, "% free")])
-    HourSummary.objects.create(check_name="disk", hour=three_days_ago, count=1, failures=0)
+    measure(40, at=three_days_ago)
+    measure(50)
+    request(at=three_days_ago)
+    HourSummary.objects.create(name="disk", hour=three_days_ago, count=1, minimum=40, average=40, maximum=40)
 
-    assert monitoring.prune_measurements.call() == 1
+    assert monitoring.prune_measurements.call() == 2
 
     assert [kept.value for kept in Measurement.objects.all()] == [50]
     assert HourSummary.objects.exists()
 
 
-def test_expired_sessions_are_cleared_and_others_kept():
+def test_expired_sessions_are_cleared_and_others_kept(drain):
     for key, days in (("old", -1), ("new", 1)):
         Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + timedelta(days=days))
 
-    monitoring.clear_expired_sessions.call()
+    Job.objects.get(name="monitoring.clear_expired_sessions").trigger()
+    drain()
 
+    assert Run.objects.get().status == "succeeded"
     assert [session.session_key for session in Session.objects.all()] == ["new"]
 
 
@@ -280,40 +214,17 @@ def test_each_job_has_a_row_with_its_schedule():
     }
 
 
-# ------------------------------------------------------------------------------------------------------ host and admin
+# Pages
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_host_measures_everything_at_its_start_and_mails_the_alert(settings, monkeypatch, address):
-    settings.MONITORING_URL = address
-    settings.MONITORING_MAIL_TO = ["ops@example.com"]
-    monkeypatch.setitem(checks.LIMITS, "disk", Limit(alarm=101, calm=102))  # any disk is too full
-
-    with run_host(monitoring.AlertDispatcher, monitoring.SystemMonitor, monitoring.HttpMonitor) as host:
-        host.wait_for(lambda: mail.outbox and Measurement.objects.filter(check_name="http").exists())
-
-    assert mail.outbox[0].subject == "Alert raised: disk"
-    assert set(Measurement.objects.values_list("check_name", flat=True)) == {"database", "disk", "memory", "http"}
-    assert open_alerts() == ["disk"]
-
-
-@pytest.mark.parametrize("model", ["measurement", "alert", "hoursummary"])
+@pytest.mark.parametrize("model", ["measurement", "hoursummary", "request"])
 def test_the_admin_shows_the_rows_and_lets_nobody_edit_them(admin_client, model):
-    records.record([disk(4)])
-    records.summarise(NOON)
+    measure(4, name="GET / HTTP/1.1")
+    request()
+    HourSummary.objects.create(name="GET / HTTP/1.1", hour=NOON, count=1, minimum=4, average=4, maximum=4)
 
     page = admin_client.get(reverse(f"admin:monitoring_{model}_changelist"))
 
     assert page.status_code == 200
-    assert b"disk" in page.content
+    assert b"GET / HTTP/1.1" in page.content
     assert admin_client.get(reverse(f"admin:monitoring_{model}_add")).status_code == 403
-
-
-def test_the_admin_says_in_a_word_whether_an_alert_is_open(admin_client):
-    address = reverse("admin:monitoring_alert_changelist")
-
-    records.record([disk(4)])
-    assert b'<td class="field-state">open</td>' in admin_client.get(address).content
-
-    records.record([disk(11)])
-    assert b'<td class="field-state">cleared</td>' in admin_client.get(address).content
