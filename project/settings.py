@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "background.contrib.health",
     "project.examples.monitoring",
     "project.examples.cms",
+    "project.examples.enterprise",
 ]
 
 MIDDLEWARE = [
@@ -175,3 +176,8 @@ else:
 # The examples fill a fresh site with samples, and keep what is not for the web (backups, dropped files) in this folder.
 EXAMPLES_SEED = env.bool("EXAMPLES_SEED", default=DEBUG)
 EXAMPLES_FOLDER = env.str("EXAMPLES_FOLDER", default=str(BASE_DIR / "data"))
+
+# The back office example: the web shop whose orders are pulled (else one of its own, while samples are shown), and the key of
+# the audit log, which no one who can write to the database should know (else SECRET_KEY).
+ENTERPRISE_SOURCE = env.str("ENTERPRISE_SOURCE", default="")
+ENTERPRISE_AUDIT_KEY = env.str("ENTERPRISE_AUDIT_KEY", default="")
