@@ -27,6 +27,7 @@ BROWSER = "tests/browser"  # stages of its own
 UNFOLD = (BROWSER, "-m", "themes", "--ds=tests.browser.unfold_settings")
 PAGES = tuple(f"{BROWSER}/test_{name}.py" for name in ("pages", "running", "access", "jobs"))
 REST = (f"--ignore={BROWSER}",)
+FAST = ("-m", "not slow")
 # With a server: the rooms whose SQL Django writes, and those that live by the database. The others are tested on SQLite.
 ROOMS = (
     "tests/queue",
@@ -35,7 +36,6 @@ ROOMS = (
     "tests/services",
     "tests/test_backend.py",
     "tests/test_catalog.py",
-    "--ignore=tests/queue/test_protocol.py",  # a model: it asks no database
 )
 SERVERS = (
     *ROOMS,
@@ -284,13 +284,10 @@ def main(words: list[str]) -> int:
         Stage("docs links", docs_links),
         Stage("migrations", migrations),
         Stage("deploy check", deploy_check),
-        Stage("tests oldest browser", suite("oldest", "", *PAGES)),
         Stage("tests oldest SQLite", suite("oldest")),
-        Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest", *SERVERS)),
-        Stage(
-            "tests oldest MariaDB",
-            suite("oldest", f"{MARIADB}/background_oldest", *SERVERS),
-        ),
+        Stage("tests oldest browser", suite("oldest", "", *PAGES)),
+        Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest", *FAST, *SERVERS)),
+        Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest", *FAST, *SERVERS)),
         Stage("conformance oldest", conformance("oldest")),
     ]
     if newest >= (3, 12):
@@ -300,11 +297,8 @@ def main(words: list[str]) -> int:
             Stage("tests newest Unfold", suite("newest", "", *UNFOLD)),
             # Hosts are killed on each database with one of the two; the rest of the tests runs with both.
             Stage("tests newest SQLite", suite("newest", "", "-m", "not chaos and not slow", *REST)),
-            Stage(
-                "tests newest PostgreSQL",
-                suite("newest", f"{POSTGRESQL}/background_newest", "-m", "not slow", *ROOMS),
-            ),
-            Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", "-m", "not slow", *ROOMS)),
+            Stage("tests newest PostgreSQL", suite("newest", f"{POSTGRESQL}/background_newest", *FAST, *ROOMS)),
+            Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", *FAST, *ROOMS)),
             Stage("conformance newest", conformance("newest")),
             Stage("wheel", wheel((oldest_path, "[django52]"), (newest_path, ""))),
         ]

@@ -46,7 +46,8 @@ INSTALLED_APPS = [
     "background.contrib.health",
     "project.examples.monitoring",
     "project.examples.cms",
-    "project.examples.shop",
+    "project.examples.enterprise",
+    "project.examples.saas",
 ]
 
 MIDDLEWARE = [
@@ -167,21 +168,25 @@ if env.bool("BEHIND_HTTPS_PROXY", default=False):
     # Only when a proxy in front sets this header and drops the visitor's: otherwise anybody may claim HTTPS.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# The examples fill a fresh site with samples, and keep what is not for the web (backups, dropped files) in this folder.
+# The examples fill a fresh site with samples, and keep what is not for the web (mail, backups, dropped files) in this folder.
 EXAMPLES_SEED = env.bool("EXAMPLES_SEED", default=DEBUG)
 EXAMPLES_FOLDER = env.str("EXAMPLES_FOLDER", default=str(BASE_DIR / "data"))
 
-# Mail is queued with the data it belongs to. Until a real server is named here, a host delivers it into files.
-outbox = str(Path(EXAMPLES_FOLDER) / "outbox")
+# The back office example: the web shop whose orders are pulled (else one of its own, while samples are shown), and the key of
+# the audit log, which no one who can write to the database should know (else SECRET_KEY).
+ENTERPRISE_SOURCE = env.str("ENTERPRISE_SOURCE", default="")
+ENTERPRISE_AUDIT_KEY = env.str("ENTERPRISE_AUDIT_KEY", default="")
+
+# Mail is queued, and delivered into files until a real server is named here.
 if django.VERSION >= (6, 1):  # which warns of EMAIL_BACKEND, and knows MAILERS
     MAILERS = {
-        "default": {"BACKEND": "background.contrib.mail.QueuedEmailBackend", "OPTIONS": {"using": "files"}},
-        "files": {"BACKEND": "django.core.mail.backends.filebased.EmailBackend", "OPTIONS": {"file_path": outbox}},
+        "default": {"BACKEND": "background.contrib.mail.QueuedEmailBackend", "OPTIONS": {"using": "outbox"}},
+        "outbox": {
+            "BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "OPTIONS": {"file_path": str(Path(EXAMPLES_FOLDER) / "outbox")},
+        },
     }
 else:
     EMAIL_BACKEND = "background.contrib.mail.QueuedEmailBackend"
-    EMAIL_FILE_PATH = outbox
+    EMAIL_FILE_PATH = str(Path(EXAMPLES_FOLDER) / "outbox")
     BACKGROUND["MAIL"] = {"BACKEND": "django.core.mail.backends.filebased.EmailBackend"}
-
-# The shop example: the address of a warehouse; without one the example serves its own.
-SHOP_WAREHOUSE_URL = env.str("SHOP_WAREHOUSE_URL", default="")

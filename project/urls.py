@@ -13,6 +13,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("health/", include("background.web.urls")),
     path("cms/", include("project.examples.cms.urls")),
+    path("saas/", include("project.examples.saas.urls")),
     # While developing. Only what the site itself has drawn: uploads may be anything, and runs' files have their permissions.
     *static(f"{settings.MEDIA_URL}cms/thumbnails/", document_root=Path(settings.MEDIA_ROOT) / "cms" / "thumbnails"),
 ]

@@ -1,11 +1,17 @@
 """The app in a site with little else: no admin, no sessions, no messages."""
 
+import io
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import django
+import pytest
+from django.core.management import call_command
+
+from tests.app import background as tasks
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = """
@@ -39,3 +45,16 @@ def test_a_site_without_the_admin_passes_its_check_and_executes_runs():
 
     assert done.returncode == 0, (django.VERSION, done.stderr)
     assert done.stdout.splitlines()[-1] == "['small', 'site']"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_whole_site_can_be_dumped(everything):
+    tasks.note.enqueue("kept")
+    out = io.StringIO()
+
+    call_command("dumpdata", use_base_manager=everything, stdout=out)
+
+    assert [row["fields"]["args"] for row in json.loads(out.getvalue()) if row["model"] == "background.run"] == [
+        ["kept"]
+    ]

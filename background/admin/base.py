@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, AdminForm
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.forms import Script
@@ -20,6 +20,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext as djangos  # for words of Django's own catalogue
 from django.views.decorators.clickjacking import xframe_options_deny
 
 from background.admin import live
@@ -117,7 +118,15 @@ class RoomAdmin(Base):
         return super().changelist_view(request, extra_context)
 
     def action_checkbox(self, obj):
-        return super().action_checkbox(Shown(obj))
+        if THEMED:  # which draws its own
+            return super().action_checkbox(Shown(obj))
+        # What Django's widget gives, without the tenth of a list's time that its templates take.
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">',
+            ACTION_CHECKBOX_NAME,
+            obj.pk,
+            djangos("Select this object for an action - {}").format(Shown(obj)),
+        )
 
     # Addresses
 

@@ -14,10 +14,13 @@ from background.admin import story
 from background.admin.text import cut, duration, state, visible, when
 from background.models import Run
 
+# get_status_display() makes such a mapping for each call.
+STATES, TRIGGERS = dict(Run.Status.choices), dict(Run.Trigger.choices)
+
 
 def state_label(run: Run) -> str:
     """Return a run's state with how far it is, or which attempt it is at."""
-    label = str(run.get_status_display())
+    label = str(STATES.get(run.status, run.status))
     if run.status == Run.Status.RUNNING and run.progress_done is not None and run.progress_total:
         return f"{label} {min(run.progress_done / run.progress_total, 1):.0%}"
     if run.attempt > 1 or (run.status == Run.Status.FAILED and run.max_attempts > 1):
@@ -49,11 +52,12 @@ def shown_job(run: Run) -> str:
 
 @admin.display(description=gettext_lazy("Trigger"))
 def shown_trigger(run: Run) -> str:
+    trigger = str(TRIGGERS.get(run.trigger, run.trigger))
     if not run.scheduled_for:
-        return str(run.get_trigger_display())
+        return trigger
     nominal = timezone.localtime(run.scheduled_for)
     same_day = nominal.date() == timezone.localtime(run.enqueued_at).date()
-    return f"{run.get_trigger_display()} {formats.date_format(nominal, 'H:i' if same_day else 'Y-m-d H:i')}"
+    return f"{trigger} {formats.date_format(nominal, 'H:i' if same_day else 'Y-m-d H:i')}"
 
 
 @admin.display(description=gettext_lazy("Queue"))

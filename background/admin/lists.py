@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
@@ -10,7 +11,9 @@ from django.contrib.admin.utils import label_for_field
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 # What is counted exactly; one more says "and more".
@@ -24,6 +27,15 @@ class RoomList(ChangeList):
         found = super().get_filters_params(params)
         found.pop("live", None)
         return found
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Said in `url_for_result`: Django would take each row's address apart to add it.
+        self.kept, self.preserved_filters = self.preserved_filters, ""
+
+    def url_for_result(self, result: Any) -> str:
+        url = super().url_for_result(result)
+        return f"{url}?{self.kept}" if self.kept else url
 
 
 class CappedPaginator(Paginator):
@@ -111,12 +123,15 @@ def labelled(room: Any, name: Any) -> Callable[[Any], Any]:
     """
     column = name if callable(name) else getattr(room, name)
 
+    @cache
+    def head(language: str) -> SafeString:
+        return format_html('<span class="bg-named">{}</span> ', label_for_field(name, room.model, room))
+
     def cell(record: Any) -> Any:
         value = column(record)
         if value in (None, ""):
             return value
-        label = label_for_field(name, room.model, room)
-        return format_html('<span class="bg-named">{}</span> {}', label, value)
+        return head(get_language()) + conditional_escape(value)
 
     cell.__name__ = column.__name__
     for attribute in ("short_description", "admin_order_field", "empty_value_display"):

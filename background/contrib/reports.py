@@ -160,7 +160,8 @@ def _of_queryset(queryset: Any) -> tuple[list[str], Iterator[Sequence[Any]]]:
     if queryset._fields is None:
         queryset = queryset.values_list(*(one.attname for one in queryset.model._meta.concrete_fields))
     query = queryset.query
-    names = [*(queryset._fields or (*query.extra_select, *query.values_select, *query.annotation_select))]
+    chosen = queryset._fields or (*query.extra_select, *query.values_select)
+    names = [*chosen, *(one for one in query.annotation_select if one not in chosen)]  # annotated after values_list()
     rows: Iterator[Any] = queryset.iterator(chunk_size=CHUNK)
     first = next(rows, None)
     found = chain([first], rows) if first is not None else iter(())

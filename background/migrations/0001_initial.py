@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'dashboard',
                 'verbose_name_plural': 'dashboard',
                 'managed': False,
+                'base_manager_name': 'objects',
                 'default_permissions': ('view',),
             },
         ),

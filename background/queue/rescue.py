@@ -134,7 +134,10 @@ def sweep_blocked() -> int:
 
 
 def fail_unknown(now: datetime | None = None) -> int:
-    """Fail ready runs whose task no live host's code knows; returns how many. Blocks."""
+    """Fail ready runs whose task no live host's code knows; returns how many. Blocks.
+
+    Not one that was enqueued within HOST_TIMEOUT: in a deploy the code that enqueues may be new some seconds before the hosts are.
+    """
     alias = database_alias()
     known: set[str] = set()
     for tasks in Host.objects.using(alias).live().filter(works=True).values_list("tasks", flat=True):
@@ -143,7 +146,9 @@ def fail_unknown(now: datetime | None = None) -> int:
         return 0
     now = now or dialect().now()
     failed = 0
-    for run in Run.objects.using(alias).ready().exclude(task__in=known).filter(position__isnull=False)[:500]:
+    since = now - timedelta(seconds=get_settings().host_timeout)
+    ready = Run.objects.using(alias).ready().filter(position__isnull=False, enqueued_at__lte=since)
+    for run in ready.exclude(task__in=known)[:500]:
         message = (
             f"No live host's code declares the task {run.task!r}; was it renamed or removed while this run was waiting?"
         )

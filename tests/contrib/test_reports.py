@@ -76,6 +76,8 @@ def test_the_rows_of_a_queryset_become_a_file_of_the_run():
         (lambda: User.objects.values("username", "email"), ["username", "email"], ["ana", "a@example.org"]),
         (lambda: User.objects.annotate(n=F("username")).values_list("email", "n"), ["email", "n"], ["a@example.org", "ana"]),
         (lambda: User.objects.annotate(n=F("username")).values_list("n", "email"), ["n", "email"], ["ana", "a@example.org"]),
+        (lambda: User.objects.values_list("email").annotate(n=F("username")), ["email", "n"], ["a@example.org", "ana"]),
+        (lambda: User.objects.values("email").annotate(n=F("username")), ["email", "n"], ["a@example.org", "ana"]),
         (lambda: SQL("SELECT username, email FROM auth_user WHERE id > %s", [0]), ["username", "email"], ["ana", "a@example.org"]),
         (lambda: SQL("SELECT username FROM auth_user", columns=["who"]), ["who"], ["ana"]),
         (lambda: Rows(["a", "b"], iter([(1, None)]), total=1), ["a", "b"], ["1", ""]),

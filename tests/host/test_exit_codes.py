@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
     class Base(background.BackgroundService):
         def execute(self, stop):
-            print("executes", flush=True)
+            print("executes\\n", end="", flush=True)
             stop.wait()
 
     @background.register
@@ -38,7 +38,7 @@ if __name__ == "__main__":
         stop_timeout = 0.2
 
         def execute(self, stop):
-            print("executes", flush=True)
+            print("executes\\n", end="", flush=True)
             while True:
                 threading.Event().wait(0.05)
 
@@ -48,7 +48,7 @@ if __name__ == "__main__":
         stop_timeout = 0.2
 
         async def execute(self, stop):
-            print("executes", flush=True)
+            print("executes\\n", end="", flush=True)
             while True:
                 threading.Event().wait(0.05)
 

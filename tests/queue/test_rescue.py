@@ -261,6 +261,7 @@ def test_a_rescued_run_that_succeeds_keeps_the_count_of_its_losses():
 
 def unknown(**fields):
     run = enqueue(tasks.plain)
+    fields.setdefault("enqueued_at", run.enqueued_at - timedelta(minutes=1))
     Run.objects.filter(id=run.id).update(task="old.code", **fields)
     return run
 
@@ -288,6 +289,15 @@ def test_a_run_whose_task_one_live_host_knows_waits_for_it():
     assert fail_unknown() == 0
     run.refresh_from_db()
     assert run.status == "ready"
+
+
+def test_a_run_that_was_enqueued_just_now_waits_for_hosts_with_newer_code():
+    run = unknown(enqueued_at=dialect().now() - timedelta(seconds=2))
+    host(tasks=[tasks.note.module_path])
+    assert fail_unknown() == 0
+    assert fail_unknown(dialect().now() + timedelta(seconds=15)) == 1
+    run.refresh_from_db()
+    assert run.error_type == "background.exceptions.TaskNotFound"
 
 
 def test_without_live_hosts_no_run_fails_for_its_task():

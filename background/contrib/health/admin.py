@@ -50,7 +50,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 @admin.register(Period)
 class PeriodAdmin(ReadOnlyAdmin):
-    list_display = ("check_name", "state", "began_at", "last_at", "alarmed_at", "count", "slowest", "shown_detail")
+    list_display = ("check_name", "state", "shown_detail", "began_at", "last_at", "alarmed_at", "count", "slowest")
     list_filter = (LastsFilter, "state")
     fields = readonly_fields = (
         "check_name", "state", "began_at", "last_at", "alarmed_at", "count", "seconds", "slowest", "whole_detail",
@@ -59,7 +59,7 @@ class PeriodAdmin(ReadOnlyAdmin):
 
 @admin.register(Notice)
 class NoticeAdmin(ReadOnlyAdmin):
-    list_display = ("at", "check_name", "kind", "told_at", "shown_detail")
+    list_display = ("at", "check_name", "kind", "shown_detail", "told_at")
     list_filter = ("kind", ("told_at", admin.EmptyFieldListFilter))
     fields = readonly_fields = (
         "check_name", "kind", "at", "since", "urgent", "told_at", "waits_for", "whole_detail",
