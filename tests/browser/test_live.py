@@ -1,11 +1,14 @@
 """Live pages: they move by themselves, and never under somebody's hands."""
 
 import re
+from datetime import timedelta
+from itertools import pairwise
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
-from background.models import Run, RunLog
+from background.models import Host, Run, RunLog
 from tests.browser.conftest import requests_of
 
 
@@ -208,3 +211,21 @@ def test_the_wish_for_another_pace_is_heard_within_bounds(sign_in, make_run, at)
     assert ticks(page, 18) == 0 and ticks(page, 4) == 1
     page.goto(f"{where}?live=1")
     assert 5 <= ticks(page, 20) <= 10
+
+
+def test_what_needs_attention_is_spoken_at_most_once_in_half_a_minute(sign_in, make_host, at):
+    host, page = make_host(), sign_in()
+    page.clock.install()
+    page.goto(at("dashboard_changelist"))
+    ticks(page, 40)
+    said, spoken = page.locator(".bg-live-said"), []
+    for second in range(60):
+        # What it would say changes with each tick.
+        silent = timezone.now() - timedelta(minutes=5 if second // 5 % 2 else 0)
+        Host.objects.filter(pk=host.pk).update(heartbeat_at=silent)
+        ticks(page, 1)
+        words = said.text_content()
+        if not spoken or spoken[-1][1] != words:
+            spoken.append((second, words))
+    changes = [second for second, _ in spoken[1:]]
+    assert changes and all(later - earlier >= 30 for earlier, later in pairwise(changes))
