@@ -83,5 +83,7 @@ def test_while_the_database_is_away_panels_keep_their_figures_and_come_back_by_t
         assert len(figures) > 50 and parts.text_content() == figures and "Traceback" not in page.content()
         server.start()
         expect(note).to_have_text(re.compile(r"^as of \d\d:\d\d:\d\d \w+$"), timeout=90_000)
-        assert not [one for one in complaints if not re.search(r"\b(50\d|404)\b", one)]  # the site's answers, no errors of scripts
+        assert not [
+            one for one in complaints if not re.search(r"\b(50\d|404)\b", one)
+        ]  # the site's answers, no errors of scripts
         assert host.stop() == 0, host.output
