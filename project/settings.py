@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "project.examples.cms",
     "project.examples.enterprise",
     "project.examples.saas",
+    "project.examples.shop",
 ]
 
 MIDDLEWARE = [
@@ -176,6 +177,9 @@ EXAMPLES_FOLDER = env.str("EXAMPLES_FOLDER", default=str(BASE_DIR / "data"))
 # the audit log, which no one who can write to the database should know (else SECRET_KEY).
 ENTERPRISE_SOURCE = env.str("ENTERPRISE_SOURCE", default="")
 ENTERPRISE_AUDIT_KEY = env.str("ENTERPRISE_AUDIT_KEY", default="")
+
+# The shop example: the address of a warehouse; without one the example serves its own.
+SHOP_WAREHOUSE_URL = env.str("SHOP_WAREHOUSE_URL", default="")
 
 # Mail is queued, and delivered into files until a real server is named here.
 if django.VERSION >= (6, 1):  # which warns of EMAIL_BACKEND, and knows MAILERS

@@ -1,0 +1,65 @@
+"""Owns the shop's pages: orders with their runs, products, and the books of warehouse and bank."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from background.admin import BackgroundRuns
+from project.examples.shop import background as shop
+from project.examples.shop.models import Charge, Goods, Order, OrderLine, Product, Shipment
+
+
+class OrderLineInline(admin.TabularInline):
+    model = OrderLine
+    extra = 1
+
+
+@admin.register(Order)
+class OrderAdmin(BackgroundRuns, admin.ModelAdmin):
+    """Carts can be written and placed; what becomes of an order is told, not edited."""
+
+    list_display = ["__str__", "email", "status", "reason", "changed_at"]
+    list_filter = ["status"]
+    readonly_fields = ["status", "reason", "changed_at", "reminded_at"]
+    inlines = [OrderLineInline]
+    ordering = ["-changed_at"]
+    actions = ["place"]
+
+    @admin.action(description="Place the selected carts", permissions=["change"])
+    def place(self, request: HttpRequest, queryset: Any) -> None:
+        for order in queryset.filter(status=Order.Status.CART):
+            shop.place(order.pk)
+
+
+@admin.register(Product)
+class ProductAdmin(admin.ModelAdmin):
+    list_display = ["sku", "name", "price", "level", "reserved", "active"]
+    list_filter = ["active"]
+    readonly_fields = ["reserved", "seen_at"]
+    ordering = ["sku"]
+
+
+@admin.register(Goods)
+class GoodsAdmin(admin.ModelAdmin):
+    """Change a shelf here, and see the shop follow within twenty seconds."""
+
+    list_display = ["sku", "name", "price", "quantity", "changed_at"]
+    ordering = ["sku"]
+
+
+@admin.register(Shipment, Charge)
+class BookAdmin(admin.ModelAdmin):
+    ordering = ["-id"]
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return [field.name for field in self.model._meta.fields if field.name != "id"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
