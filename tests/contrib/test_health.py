@@ -30,6 +30,8 @@ from background.models import Job, Queue, Run
 from background.scope import Scope, Unit
 from background.testing import run_host
 from tests.contrib.listening import listening
+from tests.host.test_database_away import Proxy, through
+from tests.processes import Process, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -269,6 +271,9 @@ def test_checks_of_django_health_check_are_asked_too(settings):
         ({"CHECKS": {"disk": 5}}, "must be a dict of options"),
         ({"CHECKS": {"disk": {"interval": "5"}}}, "'disk' needs interval and timeout of 0.01 s or more"),
         ({"CHECKS": {"disk": {}}, "FAILURES": -1}, "failures that are a whole number of 1 or more"),
+        ({"CHECKS": {"own": {"check": "collections.OrderedDict"}}}, "no attribute 'run'"),
+        ({"PING": "hc-ping.com/secret"}, "['PING'] cannot be used: an address begins with http:// or https://"),
+        ({"WEBHOOK": "file:///secret"}, "['WEBHOOK'] cannot be used: an address begins"),
         ({"QUIET_HOURS": "night"}, "expected are hours such as '22:00-07:00'"),
         ({"QUIET_HOURS": "22:00-07:00", "TIMEZONE": "Europe/Nowhere"}, "Europe/Nowhere"),
     ],
@@ -276,7 +281,7 @@ def test_checks_of_django_health_check_are_asked_too(settings):
 def test_settings_that_cannot_be_read_are_an_error_of_the_system_check(configure, values, said):
     configure(**values)
     (error,) = check_health()
-    assert error.id == "background_health.E001" and said in error.msg
+    assert error.id == "background_health.E001" and said in error.msg and "secret" not in error.msg
 
 
 def test_a_host_does_not_start_with_settings_that_cannot_be_read(caplog):
@@ -435,6 +440,18 @@ def test_a_way_that_does_not_work_is_logged_once_tried_again_and_doubles_no_othe
     assert Notice.objects.get().told_at
 
 
+def test_on_a_way_that_was_closed_nobody_is_told_any_more(configure, web):
+    configure(WEBHOOK=web.url, MAIL_TO=["ops@example.org"])
+    web.statuses = [500]
+    patient = Patient()
+    patient.ill = "cough"
+    tick(start())
+    assert Notice.objects.get().waits_for == ["webhook"]
+    configure(WEBHOOK="")
+    tick(start())
+    assert len(web.asked) == 1 and len(mail.outbox) == 1 and Notice.objects.get().told_at
+
+
 def test_while_the_history_cannot_be_written_alarms_are_raised_all_the_same(configure, caplog):
     configure(MAIL_TO=["ops@example.org"])
     patient, monitor = Patient(), start()
@@ -514,3 +531,41 @@ def test_the_pages_show_history_and_notices_and_change_nothing(admin_client, con
 def test_without_permission_nothing_is_shown(client):
     client.force_login(User.objects.create_user("ana", is_staff=True))
     assert client.get(reverse("admin:background_health_period_changelist")).status_code == 403
+
+
+# The database away
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="the proxy speaks to PostgreSQL only")
+def test_a_database_that_goes_away_is_told_and_so_is_its_return(web):
+    proxy = Proxy()
+    proxy.open()
+    health = {
+        "CHECKS": {"database": {"interval": 0.2, "failures": 1, "timeout": 2}},
+        "WEBHOOK": web.url,
+        "PING": web.url + "/ping",
+    }
+    env = {
+        "DATABASE_URL": through(proxy),
+        "BACKGROUND_TEST_SETTINGS": json.dumps({"HEALTH": health, "HEARTBEAT_INTERVAL": 0.3, "POLL_INTERVAL": 0.2}),
+    }
+
+    def told(state):
+        changes = [json.loads(body)["changes"] for _, path, body in web.asked if path == "/"]
+        return [one for change in changes for one in change if one["state"] == state]
+
+    try:
+        with Process("runbackground", "--services", "background_health.Monitor", "--no-reload", **env) as host:
+            wait_until(lambda: ("GET", "/ping", "") in web.asked, timeout=60)
+            proxy.close()
+            wait_until(lambda: told("failing"), timeout=30)
+            wait_until(lambda: any(path == "/ping/fail" for _, path, _ in web.asked), timeout=30)
+            proxy.open()
+            wait_until(lambda: told("recovered"), timeout=60)
+            wait_until(lambda: Notice.objects.filter(told_at__isnull=False).count() == 2, timeout=60)
+            assert host.stop() == 0, host.output
+    finally:
+        proxy.close()
+    assert [one["check"] for one in told("failing") + told("recovered")] == ["database", "database"]

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
 from django.utils.translation import gettext_lazy as _
 
-from background.contrib.health.conf import InvalidHealthSetting, quiet_hours
+from background.contrib.health.conf import InvalidHealthSetting, addresses, quiet_hours
 
 
 class HealthConfig(AppConfig):
@@ -24,7 +24,7 @@ def check_health(**kwargs: Any) -> list[CheckMessage]:
     from background.contrib.health.configured import checks  # noqa: PLC0415 - needs the models
 
     found: list[CheckMessage] = []
-    for read in (checks, quiet_hours):
+    for read in (checks, quiet_hours, addresses):
         try:
             read()
         except InvalidHealthSetting as error:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from background.conf import get_part
-from background.contrib.health.conf import HealthSettings, InvalidHealthSetting, is_quiet, quiet_hours
+from background.contrib.health.conf import HealthSettings, InvalidHealthSetting, addresses, is_quiet, quiet_hours
 from background.contrib.health.configured import checks
 from background.contrib.health.declaring import Check
 from background.contrib.health.models import Notice, Period
@@ -42,6 +42,7 @@ class Monitor(PeriodicService):
         try:
             self._checks = checks()
             quiet_hours()
+            addresses()
         except InvalidHealthSetting as error:
             raise StartFailed(str(error)) from error
         self.schedule = every(seconds=min([one.interval for one in self._checks.values()], default=60))
@@ -58,7 +59,7 @@ class Monitor(PeriodicService):
     def tick(self, scope: Scope) -> None:
         """Ask the checks that are due, write down what they say, and tell what has changed."""
         try:
-            self._standing.load(set(self._checks))
+            self._standing.load(set(self._checks), ways())
         except (DatabaseError, InterfaceError) as error:
             logger.warning("the history of health checks is not read: %s", error)
         changes = self._ask(self._take_due())

@@ -113,12 +113,6 @@ def url(url: str, text: str = "", status: int = 0, timeout: float = 10, headers:
     return _("status %(code)d") % {"code": code}
 
 
-def require_http(address: str) -> None:
-    """Refuse addresses that are none of the web's."""
-    if not str(address).startswith(("http://", "https://")):
-        raise ValueError("an address begins with http:// or https://")
-
-
 def fetch(request: Request, timeout: float, status: int = 0) -> tuple[int, bytes]:
     """Return status and body of an answer; Unhealthy, without a word of the address, where it is not as expected. Blocks."""
     try:
@@ -129,7 +123,7 @@ def fetch(request: Request, timeout: float, status: int = 0) -> tuple[int, bytes
             code, body = error.code, error.read(MOST)
     except (OSError, HTTPException, ValueError) as error:
         cause = error.reason if isinstance(error, URLError) else error
-        said = str(cause) if isinstance(cause, OSError) else type(cause).__name__
+        said = str(cause) if isinstance(cause, (OSError, str)) else type(cause).__name__
         raise Unhealthy(_("no answer: %(error)s") % {"error": said}) from None
     if code != status and (status or code >= 400):
         raise Unhealthy(_("status %(code)d") % {"code": code})

@@ -48,6 +48,22 @@ def quiet_hours() -> tuple[time, time] | None:
         ) from error
 
 
+def require_http(address: str) -> None:
+    """Refuse addresses that are none of the web's, without repeating them; raises ValueError."""
+    if not str(address).startswith(("http://", "https://")):
+        raise ValueError("an address begins with http:// or https://")
+
+
+def addresses() -> None:
+    """InvalidHealthSetting where PING or WEBHOOK is no address."""
+    conf = get_part(HealthSettings)
+    for name, address in (("PING", conf.ping), ("WEBHOOK", conf.webhook)):
+        try:
+            require_http(address or "https://")
+        except ValueError as error:
+            raise InvalidHealthSetting(f"BACKGROUND['HEALTH'][{name!r}] cannot be used: {error}.") from error
+
+
 def is_quiet(now: datetime) -> bool:
     """Whether people are not to be told of anything but what is urgent."""
     hours = quiet_hours()

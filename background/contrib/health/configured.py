@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from background.conf import get_part
 from background.contrib.health import builtin
-from background.contrib.health.conf import HealthSettings, InvalidHealthSetting
+from background.contrib.health.conf import HealthSettings, InvalidHealthSetting, require_http
 from background.contrib.health.declaring import DECLARED, Check
 
 # The shortest interval and timeout (seconds).
@@ -53,7 +53,7 @@ def _configured(name: str, options: Any, conf: HealthSettings) -> Check:
     kind = options.get("check", name)
     try:
         return Check(name, _callable(kind, rest, options.get("timeout") or conf.timeout), **policies)
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, ImportError, AttributeError) as error:
         raise InvalidHealthSetting(f"BACKGROUND['HEALTH']['CHECKS'][{name!r}] cannot be made: {error}.") from error
 
 
@@ -69,5 +69,5 @@ def _callable(kind: str, options: dict[str, Any], timeout: float) -> Callable[[]
         options["timeout"] = timeout
     signature.bind(**options)
     if "url" in options:
-        builtin.require_http(options["url"])
+        require_http(options["url"])
     return partial(found, **options)

@@ -32,7 +32,7 @@ class Standing:
     def alarms(self) -> list[Period]:
         return [one for _, one in sorted(self.current.items()) if one.is_alarm]
 
-    def load(self, names: set[str]) -> None:
+    def load(self, names: set[str], ways: list[str]) -> None:
         """Take up where the last monitor ended; what is no longer checked ends. Blocks, and does nothing the second time."""
         if self._loaded:
             return
@@ -40,7 +40,11 @@ class Standing:
         known = names - self.current.keys()  # what began while the database was away is current
         periods.exclude(check_name__in=known).update(current_name=None)
         self.current |= {one.check_name: one for one in periods.filter(check_name__in=known)}
-        self.notices = [*Notice.objects.using(database_alias()).filter(told_at=None).order_by("id"), *self.notices]
+        waiting = list(Notice.objects.using(database_alias()).filter(told_at=None).order_by("id"))
+        for one in waiting:  # on a way that the settings have closed nobody is told any more
+            one.waits_for = [way for way in one.waits_for if way in ways]
+            one.told_at = None if one.waits_for else one.at
+        self.notices = [*waiting, *self.notices]
         self._loaded = True
 
     def note(self, check: Check, outcome: Outcome, now: datetime, ways: list[str]) -> Notice | None:

@@ -26,7 +26,8 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def empty_channel():
+def empty_channel(monkeypatch):
+    monkeypatch.setattr(monitoring.Measurements, "batch_seconds", 0.05)
     while len(monitoring.Measurements.channel):
         monitoring.Measurements.channel.get(timeout=0)
 
