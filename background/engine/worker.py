@@ -174,7 +174,7 @@ class Worker(EngineService):
         name, found, more = claim_next(self.host.holder, rooms, self.filter, self._depth)
         self._more.update(dict.fromkeys(rooms, more))
         self._more[name] = more and len({one.lane or one.id for one in found}) >= rooms[name]
-        self._latest = name
+        self._latest = name if found else self._latest  # else the next claim would expect what was not there
         claims = self._known(found)
         if stop.requested:
             release(claims)

@@ -6,7 +6,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import background
@@ -97,6 +98,21 @@ def test_it_claims_as_many_as_its_free_slots_can_use_in_order(harness):
     assert harness.step() == 0
     assert harness.given == [["0"], ["1"]]
     assert Run.objects.running().count() == 2
+
+
+def test_a_look_in_vain_for_another_executor_makes_the_next_claim_no_dearer(harness):
+    """It is expected that the next run is for the executor of the last one: else a claim is a look and a second way."""
+    harness.worker.executors = (harness.hands, Hands("loop"))
+    put(5)
+    claims = []
+    for _ in range(3):
+        with CaptureQueriesContext(connection) as captured:
+            harness.step()
+        claims.append(len(captured))
+        if len(claims) == 2:  # while the threads are busy only the loop has room, and there is nothing for it
+            harness.hands.given.clear()
+    assert Run.objects.running().count() == 4
+    assert claims[2] <= claims[0]
 
 
 def test_with_all_slots_taken_it_claims_nothing(harness):
