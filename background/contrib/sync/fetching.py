@@ -170,7 +170,7 @@ class Fetcher:
         except (ValueError, RecursionError) as error:
             kind = headers.get("content-type", "something").partition(";")[0]
             raise SyncFailed(f"{shown(url)} answered with {kind}, not with JSON: {content[:60]!r}…") from error
-        links = httpx.Response(200, headers=headers).links
+        links = {str(name): link for name, link in httpx.Response(200, headers=headers).links.items()}
         return Answer(body, headers.get("etag", "")[:500], links)
 
     def _keep_pace(self) -> None:
