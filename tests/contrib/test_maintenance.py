@@ -169,7 +169,9 @@ def test_sqlite_gives_back_what_was_deleted(tmp_path, full):
     with scratch.cursor() as cursor:
         cursor.execute(f"PRAGMA auto_vacuum = {'NONE' if full else 'INCREMENTAL'}")
         cursor.execute("CREATE TABLE t (x BLOB)")
+        cursor.execute("BEGIN")
         cursor.executemany("INSERT INTO t VALUES (zeroblob(4000))", [()] * 3000)
+        cursor.execute("COMMIT")
         cursor.execute("DELETE FROM t")
     before = path.stat().st_size
     found = databases.optimize(SimpleNamespace(stop=StopToken()), scratch, full)

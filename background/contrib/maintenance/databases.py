@@ -49,8 +49,8 @@ def vacuum(context: RunContext, connection: BaseDatabaseWrapper, full: bool) -> 
 def optimize(context: RunContext, connection: BaseDatabaseWrapper, full: bool) -> dict[str, Any]:
     def ask(pragma: str) -> Any:
         cursor.execute(f"PRAGMA {pragma}")
-        rows = cursor.fetchall()  # incremental_vacuum works as far as it is read
-        return rows[0][0] if rows and rows[0] else None
+        row = cursor.fetchone()
+        return row[0] if row else None
 
     with connection.cursor() as cursor:
         size, before = ask("page_size"), ask("freelist_count")
@@ -63,7 +63,9 @@ def optimize(context: RunContext, connection: BaseDatabaseWrapper, full: bool) -
         elif ask("auto_vacuum") == 2:
             while (left := ask("freelist_count")) > 0:
                 context.stop.raise_if_requested()
-                ask(f"incremental_vacuum({PAGES})")
+                cursor.executescript(
+                    f"PRAGMA incremental_vacuum({PAGES})"
+                )  # execute() would take its first step only: a page
                 if ask("freelist_count") >= left:  # others fill what is freed
                     break
         return {"tables": len(tables_of(connection)), "bytes_freed": max(before - ask("freelist_count"), 0) * size}
