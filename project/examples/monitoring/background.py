@@ -10,6 +10,7 @@ from django.utils import timezone
 
 import background
 from background import every
+from background.contrib import maintenance
 from background.contrib.commands import management_command_job
 from background.contrib.consumer import ConsumerService
 from background.contrib.health import Unhealthy, check
@@ -148,3 +149,5 @@ def prune_measurements(days: int = 2) -> int:
 
 
 management_command_job("clearsessions", "0 4 * * *", name="monitoring.clear_expired_sessions")
+maintenance.optimize_database("0 5 * * sun")
+maintenance.orphaned_uploads("30 3 * * sun")  # looks, and deletes nothing

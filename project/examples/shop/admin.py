@@ -26,6 +26,12 @@ class OrderAdmin(BackgroundRuns, admin.ModelAdmin):
     ordering = ["-changed_at"]
     actions = ["place"]
 
+    def has_change_permission(self, request: HttpRequest, obj: Order | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or obj.status == Order.Status.CART)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Order | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and obj is not None and obj.status == Order.Status.CART
+
     @admin.action(description="Place the selected carts", permissions=["change"])
     def place(self, request: HttpRequest, queryset: Any) -> None:
         for order in queryset.filter(status=Order.Status.CART):

@@ -266,6 +266,8 @@ def test_the_admin_places_carts_and_shows_the_runs_of_an_order(admin_client, dra
     assert state(cart) == "shipped"
     found = admin_client.get(reverse("admin:shop_order_change", args=[cart.pk])).content.decode()
     assert all(word in found for word in ("shop.reserve", "shop.pay", "shop.ship"))
+    assert "lines-0-quantity" not in found  # what was reserved is not edited
+    assert admin_client.post(reverse("admin:shop_order_delete", args=[cart.pk]), {"post": "yes"}).status_code == 403
 
 
 @pytest.mark.parametrize("model", ["product", "goods", "shipment", "charge"])
