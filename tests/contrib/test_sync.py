@@ -233,6 +233,21 @@ def test_a_bad_item_is_told_of_and_neither_stops_the_others_nor_is_deleted(api, 
     assert why in caplog.text
 
 
+def test_a_page_of_which_nothing_can_be_used_does_not_keep_the_others_back(api, caplog):
+    api.items["s0006"] = {"name": "x" * 51, "price": 1}  # alone on the last page
+    report = pulled(make(api))
+    assert (report.created, report.rejected, report.pages) == (6, 1, 3) and "name" in caplog.text
+
+    def nameless(path):
+        if "after=3" in path:
+            api.first = [(200, {}, {"results": [{"no": 1}, {"no": 2}], "next": "/stock?after=6"})]
+
+    api.on_request = nameless
+    report = pulled(make(api))
+    assert (report.nameless, report.deleted, report.unchanged) == (2, 0, 3) and report.withheld
+    assert len(names()) == 6
+
+
 # --------------------------------------------------------------------------------------------------------- bad answers
 
 
@@ -245,7 +260,7 @@ def test_a_bad_item_is_told_of_and_neither_stops_the_others_nor_is_deleted(api, 
         ((200, {}, {"error": "no"}), "has no list 'results' but NoneType"),
         ((200, {}, {"results": {"a": 1}}), "has no list 'results' but dict"),
         ((200, {}, "17"), "has no list 'results'"),
-        ((200, {}, {"results": [{"name": "a"}, 5, None]}), "None of 3 items of a page can be used"),
+        ((200, {}, {"results": [{"name": "a"}, 5, None]}), "none of 3 items can be used; the log tells why"),
         ((200, {}, b"x" * 20_000), "more than max_bytes=10,000"),
         ((200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * 20_000)), "more than max_bytes=10,000"),
         ((401, {}, "secret page"), "are the headers"),

@@ -13,7 +13,7 @@ from django.db import router
 from background.contrib.sync.fetching import Answer, Fetcher, Refused, SyncFailed, shown
 from background.contrib.sync.source import Page, Source
 from background.contrib.sync.state import Place, Report, State
-from background.contrib.sync.writing import ready, refuse_useless, remove_unseen, unseen, write
+from background.contrib.sync.writing import ready, remove_unseen, unseen, write
 from background.dialects import dialect
 from background.scope import refresh_connections
 from background.stopping import StopToken
@@ -115,7 +115,6 @@ class Pass:
         page = self._source.read(answer.body, answer.links)
         self._fetcher.address(page.next)  # a place that cannot be gone to must not be noted
         found = ready(self._source, page.items)
-        refuse_useless(self._source, found)
         counted = self._counted(state.report)
 
         def work() -> State:
@@ -156,6 +155,10 @@ class Pass:
         self._place.commit(lambda: State(etag, state.later, last=state.begun, wish=state.wish, report=report))
         if withheld and not report.items:
             raise SyncFailed(f"{type(self._source).__name__}: nothing was deleted: {withheld}.")
+        if report.rejected and report.rejected == report.items:
+            raise SyncFailed(
+                f"{type(self._source).__name__}: none of {report.items} items can be used; the log tells why."
+            )
         if withheld:
             logger.warning("%s: nothing was deleted: %s", type(self._source).__name__, withheld)
         return report

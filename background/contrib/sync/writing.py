@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.core.exceptions import ValidationError
 from django.db import connections, models, router, transaction
 
-from background.contrib.sync.fetching import SyncFailed
 from background.contrib.sync.source import Rejected
 from background.jobs.policies import storable
 
@@ -195,12 +194,3 @@ def chunks(keys: Iterable[Any]) -> Iterator[list[Any]]:
     rest = iter(keys)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk
-
-
-def refuse_useless(source: Source, found: Readied) -> None:
-    """Raise SyncFailed where no item of a page can be used: then it is the source that has changed, not an item."""
-    if found.rejected and not found.rows and not found.gone:
-        raise SyncFailed(
-            f"None of {len(found.rejected)} items of a page can be used by {type(source).__name__}; "
-            f"the first: {found.rejected[0].error}"
-        )
