@@ -31,7 +31,8 @@ class Schedulers:
         self._started += 1
         name, settings = f"host-{self._started}", json.dumps(QUICK)
         flags = ("--no-services", "--no-reload", "--name", name)
-        return self._stack.enter_context(Process("runbackground", *flags, BACKGROUND_TEST_SETTINGS=settings))
+        environment = {"BACKGROUND_TEST_SETTINGS": settings, "DJANGO_SETTINGS_MODULE": "tests.chaos.settings"}
+        return self._stack.enter_context(Process("runbackground", *flags, **environment))
 
     def __enter__(self):
         for host in self.hosts:

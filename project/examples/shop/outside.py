@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 from django.conf import settings
 from django.utils import timezone
 
+from background import Snooze
 from background.models import Checkpoint
 from project.examples.shop.models import Charge
 from project.examples.shop.warehouse import token
@@ -45,12 +46,12 @@ def refund(number: str) -> bool:
 
 
 def warehouse(path: str) -> str:
-    """Return an address of the warehouse: SHOP_WAREHOUSE_URL, or the one that the example serves. Blocks for a query."""
+    """Return an address of the warehouse: SHOP_WAREHOUSE_URL, or that of the example; Snooze until that is there. Blocks for a query."""
     if base := getattr(settings, "SHOP_WAREHOUSE_URL", ""):
         return f"{base}{path}"
     served = Checkpoint.objects.filter(name="shop.Warehouse").first()
     if served is None:
-        raise ConnectionError("The service shop.Warehouse has not been started yet.")
+        raise Snooze("The service shop.Warehouse has not been started yet.", after=20)
     return f"http://127.0.0.1:{served.data['port']}{path}"
 
 
