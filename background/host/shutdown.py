@@ -1,4 +1,4 @@
-"""Own the order in which a host stops: all are told at once, then each in its turn, whatever becomes of the others."""
+"""Own the order in which a host stops: requests end first, then all are told at once, and each ends in its turn."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ logger = logging.getLogger("background.host")
 RESERVE = 2.0
 # What a hook gets even if the time is used up by others (seconds).
 LEAST = 0.25
+# Of SHUTDOWN_TIMEOUT, what requests may take before anything else is told to stop.
+REQUESTS = 0.5
 # Leases are looked at this often while waiting (seconds).
 LOOK = 0.25
 
@@ -33,13 +35,15 @@ class Shutdown:
         total = get_settings().shutdown_timeout if seconds is None else seconds
         reserve = min(RESERVE, total / 5)
         self.deadline = Deadline.after(total)
+        self._requests_by = Deadline.after(total * REQUESTS)
         self._hooks_by = Deadline.after(total - reserve)
         self._execute_by = Deadline.after(total - 2 * reserve)
         self._abandoned: list[Supervised] = []
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Stop the user's services and those of the engine that begin work, then the rest. Blocks."""
+        """Finish requests, stop the user's services and those of the engine that begin work, then the rest. Blocks."""
+        self._finish_requests()
         for one in self._users:
             one.request_stop("shutdown", self._execute_by)
         for one in self._early:
@@ -54,6 +58,13 @@ class Shutdown:
             one.request_stop("shutdown", deadline)
             self._end(one, deadline)
         self._close(self._late)
+
+    def _finish_requests(self) -> None:
+        """Let the web server end while all else goes on: a request may wait for a run, or feed a service of this process."""
+        for one in self._users:
+            if one.stops_first and one.begun:
+                one.request_stop("shutdown", self._requests_by)
+                self._wait(one.executed, (self._requests_by.remaining() or 0) + CANCEL_GRACE)
 
     def _hooks(self, hook: str, deadline: Deadline) -> None:
         """Call a hook of all who started, each within half of what time is left: one that hangs leaves some to the next."""

@@ -48,6 +48,7 @@ class Supervised:
         self.name = service.get_name()
         self.engine = hasattr(service, "stops_late")
         self.stops_late = bool(getattr(service, "stops_late", False))
+        self.stops_first = bool(getattr(service, "stops_first", False))
         self.lease = lease
         self.standing = Standing(service, self.engine, changed)
         self.thread = ServiceThread(f"background-{self.name}")

@@ -1,4 +1,4 @@
-"""Own the site's web server as a service of the host: started after the others, stopped before them."""
+"""Own the site's web server as a service of the host: started after the others, and stopped, requests finished, before them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from background.exceptions import StartFailed
 from background.services.base import BackgroundService
 from background.stopping import StopToken
 
-# Seconds for requests in progress when the host stops.
-GRACE = 5
+# Before the deadline of the stop, time to cut off the requests that are still being answered (seconds).
+RESERVE = 0.5
 
 logger = logging.getLogger("background.web")
 logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the host says what there is to say
@@ -34,18 +34,22 @@ def web_server(host: str, port: int) -> type[BackgroundService]:
 
         name = "background.web"
         restart = "stop-host"
+        stops_first = True
 
         def on_start(self) -> None:
             self.socket = bind(host, port)
             uvicorn = import_module("uvicorn")
-            config = uvicorn.Config(
-                application(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
-            )
+            config = uvicorn.Config(application(), log_config=None, access_log=False, lifespan="off")
             self.server = uvicorn.Server(config)
             logger.info("site on http://%s:%d", *self.socket.getsockname()[:2])
 
         async def execute(self, stop: StopToken) -> None:
-            stop.add_callback(lambda: setattr(self.server, "should_exit", True))
+            def end() -> None:
+                left = stop.remaining()
+                self.server.config.timeout_graceful_shutdown = None if left is None else max(left - RESERVE, 0.1)
+                self.server.should_exit = True
+
+            stop.add_callback(end)
             await self.server.serve(sockets=[self.socket])
 
         def on_stop(self) -> None:

@@ -113,6 +113,13 @@ def wait_for_stop(context, name="stop"):
     return "never asked"
 
 
+@task(takes_context=True)
+def tell_order(context):
+    """Note when it is told to stop."""
+    context.stop.wait(60)
+    Effect.objects.create(name="order", note="run told")
+
+
 @task
 async def sleep_long(name="sleep"):
     gate(f"{name}.arrived").set()
