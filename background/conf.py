@@ -44,6 +44,7 @@ class Settings:
     discover: tuple[str, ...] = ("background", "tasks")
     version: str | None = None
     admin_base: str | None = None
+    metrics_token: str = ""
     executor: str = "local"
 
 

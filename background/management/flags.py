@@ -36,7 +36,9 @@ def add_flags(parser: CommandParser) -> None:
     parser.add_argument("--max-runs", type=positive, help=_("End after so many runs."))
     parser.add_argument("--migrate", action="store_true", help=_("Apply migrations first."))
     parser.add_argument("--serve", type=address, metavar="HOST:PORT", help=_("Serve the site, too (needs uvicorn)."))
-    parser.add_argument("--health", type=address, metavar="HOST:PORT", help=_("Answer /livez and /readyz there."))
+    parser.add_argument(
+        "--health", type=address, metavar="HOST:PORT", help=_("Answer /livez, /readyz and /metrics there.")
+    )
     parser.add_argument(
         "--reload",
         action=argparse.BooleanOptionalAction,

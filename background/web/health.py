@@ -1,16 +1,20 @@
-"""Own the answers to "are you alive, are you ready": one word each, nothing about data."""
+"""Own the answers to "are you alive, are you ready": one word each, nothing about data. And figures, if asked."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from django.db import Error
+
+from background.conf import get_settings
 from background.engine.base import EngineService
+from background.scope import close_connections
 from background.stopping import StopToken
+from background.web.metrics import CONTENT_TYPE, is_asked_rightly, metrics
 
 logger = logging.getLogger("background.web")
 
@@ -20,15 +24,39 @@ class HostHealth(Protocol):
     def stuck(self) -> list[str]: ...
 
 
-def answer(path: str, host: HostHealth) -> tuple[int, dict[str, Any]]:
-    """Return the HTTP status and the body for a path of the health server."""
+class Answer(NamedTuple):
+    status: int
+    text: str
+    content_type: str = "application/json"
+
+
+def answer(path: str, authorization: str, host: HostHealth) -> Answer:
+    """Return what the health server says on a path. Blocks for the figures only."""
     if path == "/livez":
         stuck = host.stuck()
-        return (503, {"status": "stuck", "engine": stuck}) if stuck else (200, {"status": "ok"})
+        return say(503, status="stuck", engine=stuck) if stuck else say(200, status="ok")
     if path == "/readyz":
         reasons = host.unready()
-        return (503, {"status": "not ready", "because": reasons}) if reasons else (200, {"status": "ok"})
-    return 404, {"status": "not found", "known": ["/livez", "/readyz"]}
+        return say(503, status="not ready", because=reasons) if reasons else say(200, status="ok")
+    if path == "/metrics":
+        return figures(authorization)
+    return say(404, status="not found", known=["/livez", "/readyz", "/metrics"])
+
+
+def figures(authorization: str) -> Answer:
+    """Return the figures: this address is the operator's own, so METRICS_TOKEN is asked for only where it is set."""
+    if get_settings().metrics_token and not is_asked_rightly(authorization):
+        return say(401, status="a token is needed")
+    try:
+        return Answer(200, metrics(), CONTENT_TYPE)
+    except Error:
+        return say(503, status="the database is away")
+    finally:
+        close_connections()  # of this request's thread
+
+
+def say(code: int, **body: Any) -> Answer:
+    return Answer(code, json.dumps(body))
 
 
 class Health(EngineService):
@@ -42,7 +70,7 @@ class Health(EngineService):
         self.server: ThreadingHTTPServer | None = None
 
     def on_start(self) -> None:
-        self.server = ThreadingHTTPServer(self.address, handler_for(lambda path: answer(path, self.host)))  # type: ignore[arg-type]
+        self.server = ThreadingHTTPServer(self.address, handler_for(self.host))  # type: ignore[arg-type]
         self.server.daemon_threads = True
         threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.1}, name="background-health-http", daemon=True
@@ -58,13 +86,13 @@ class Health(EngineService):
             self.server.server_close()
 
 
-def handler_for(respond: Callable[[str], tuple[int, dict[str, Any]]]) -> type[BaseHTTPRequestHandler]:
+def handler_for(host: HostHealth) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = respond(self.path.partition("?")[0])
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            found = answer(self.path.partition("?")[0], self.headers.get("Authorization", ""), host)
+            content = found.text.encode()
+            self.send_response(found.status)
+            self.send_header("Content-Type", found.content_type)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

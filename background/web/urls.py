@@ -1,9 +1,10 @@
-"""Own the site's own answers about its background work, for the project's URLconf: one word, nothing else."""
+"""Own the site's own answers about its background work, for the project's URLconf: one word, and figures for those who may."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -14,10 +15,13 @@ from background.conf import get_settings
 from background.dialects import dialect
 from background.models import Host
 from background.scope import database_alias
+from background.web.metrics import CONTENT_TYPE, is_asked_rightly
+from background.web.metrics import metrics as figures
 
 app_name = "background"
 
 
+@login_not_required  # by probes
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
@@ -25,6 +29,7 @@ def livez(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
+@login_not_required  # by probes
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
@@ -42,4 +47,25 @@ def is_served() -> bool:
         return False
 
 
-urlpatterns = [path("livez", livez, name="livez"), path("readyz", readyz, name="readyz")]
+@login_not_required  # it asks for a token or a permission itself
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer with figures for Prometheus: to who bears METRICS_TOKEN, and to staff who may view runs. Blocks for some queries."""
+    user = getattr(request, "user", None)
+    asked_rightly = is_asked_rightly(request.headers.get("Authorization", ""))
+    if not asked_rightly and not (user is not None and user.is_staff and user.has_perm("background.view_run")):
+        return HttpResponse(
+            "a token is needed", content_type="text/plain", status=401, headers={"WWW-Authenticate": "Bearer"}
+        )
+    try:
+        return HttpResponse(figures(), content_type=CONTENT_TYPE)
+    except Error:
+        return HttpResponse("the database is away", content_type="text/plain", status=503)
+
+
+urlpatterns = [
+    path("livez", livez, name="livez"),
+    path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
+]
