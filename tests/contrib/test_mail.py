@@ -1,15 +1,16 @@
 """Mail that is queued in the caller's transaction and delivered to a real SMTP server, whatever that answers."""
 
-import email
-import socket
+import json
+import random
+import signal
 import threading
+import time
+from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
-from email import policy
 from email.mime.application import MIMEApplication
 
 import pytest
-from aiosmtpd.controller import Controller
 from django.contrib.auth.models import Permission, User
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
@@ -22,60 +23,18 @@ from background.contrib.mail.backend import QueuedEmailBackend
 from background.contrib.mail.models import Message
 from background.models import Run
 from background.testing import drain
+from tests.contrib.smtp import delivered_by, smtp_server
+from tests.processes import Process, wait_until
 
 pytestmark = pytest.mark.django_db
 
 
-class Server:
-    """Takes mail, or answers what a test wants; `answers` are used up one by one."""
-
-    def __init__(self):
-        self.received, self.answers, self.asked = [], [], 0
-
-    async def handle_DATA(self, server, session, envelope):
-        self.asked += 1
-        answer = self.answers.pop(0) if self.answers else "250 taken"
-        if answer == "drop":
-            server.transport.abort()
-            return "421 gone"
-        if answer.startswith("250"):
-            self.received.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
-        return answer
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if "unknown" in address:
-            return "550 no such mailbox"
-        if "full" in address:
-            return "452 mailbox is full"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    @property
-    def messages(self):
-        return [email.message_from_bytes(content, policy=policy.default) for _, _, content in self.received]
-
-
 @pytest.fixture
 def smtp(settings):
-    server = Server()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(server, hostname="127.0.0.1", port=port)
-    controller.start()
-    if hasattr(mail, "mailers"):
-        settings.MAILERS = {
-            "default": {"BACKEND": "background.contrib.mail.QueuedEmailBackend", "OPTIONS": {"using": "smtp"}},
-            "smtp": {
-                "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
-                "OPTIONS": {"host": "127.0.0.1", "port": port, "timeout": 10},
-            },
-        }
-    else:
-        settings.EMAIL_BACKEND = "background.contrib.mail.QueuedEmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", port, 10
-    yield server
-    controller.stop()
+    with smtp_server() as server:
+        for name, value in delivered_by(server.port).items():
+            setattr(settings, name, value)
+        yield server
 
 
 def write(to="ana@example.org", **values):
@@ -287,3 +246,38 @@ def test_without_the_permission_nothing_is_sent_again(client, smtp):
 
 def test_nothing_is_queued_for_nobody(smtp):
     assert QueuedEmailBackend().send_messages([EmailMessage("Hello", "", "a@example.org", [])]) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_over_kills_no_message_is_missing_and_each_kill_repeats_one_at_most(smtp):
+    count, kills = 400, 3
+    QueuedEmailBackend(using="smtp" if hasattr(mail, "mailers") else "").send_messages(
+        EmailMessage(f"Hello {number}", "Dear Ana", "shop@example.org", ["ana@example.org"]) for number in range(count)
+    )
+
+    def host():
+        return Process(
+            "runbackground", "--no-services", "--no-reload", "--no-scheduler", "--queues", "mail",
+            DJANGO_SETTINGS_MODULE="tests.contrib.mailing", SMTP_PORT=str(smtp.port),
+            BACKGROUND_TEST_SETTINGS=json.dumps({"HEARTBEAT_INTERVAL": 0.5, "HOST_TIMEOUT": 3, "MAX_LOST": kills + 2}),
+        )  # fmt: skip
+
+    for _ in range(kills):
+        before = len(smtp.received)
+        with host() as process:
+            wait_until(lambda before=before: len(smtp.received) >= before + 20, timeout=60)
+            time.sleep(random.uniform(0, 0.1))  # anywhere in the midst of its work
+            process.send(signal.SIGKILL)
+            process.wait()
+    assert len(smtp.received) < count  # it was in the midst of the batch
+    with host() as process:
+        wait_until(lambda: not Message.objects.waiting().exists(), timeout=120)
+        assert process.stop() == 0, process.output
+
+    assert Message.objects.sent().count() == count
+    copies = Counter(message["Subject"] for message in smtp.messages)
+    assert set(copies) == {f"Hello {number}" for number in range(count)}
+    assert sum(copies.values()) - count <= kills and max(copies.values()) <= 2
+    assert len({message["Message-ID"] for message in smtp.messages}) == count

@@ -27,6 +27,7 @@ MINUTE = timedelta(minutes=1)
     name="background_mail.send",
     queue=own_queue("mail"),
     takes_context=True,
+    concurrency=1,  # so that a host that is killed repeats one message at most
     max_attempts=12,
     backoff=Backoff(30, 7200),
     timeout=300,
@@ -42,11 +43,12 @@ def send(context: RunContext, message: int) -> str:
     try:
         with connection(row.mailer) as opened:
             opened.send_messages([restore(row)])
+            # Before the connection is closed: whoever is killed in between sends it again.
+            Message.objects.using(database_alias()).filter(pk=row.pk).update(sent_at=dialect().now())
     except (smtplib.SMTPException, ValueError) as error:
         if is_permanent(error):
             raise Discard(f"{type(error).__name__}: {error}") from error
         raise
-    Message.objects.using(database_alias()).filter(pk=row.pk).update(sent_at=dialect().now())
     context.logger.info("sent to %d recipients", len([*row.to, *row.cc, *row.bcc]))
     return row.headers.get("Message-ID", "")
 
