@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.forms import Field
-from django.http import HttpResponseNotAllowed
+from django.http import HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -20,6 +20,7 @@ from background.admin.history import history
 from background.admin.job_actions import pause_selected, resume_selected, run_selected
 from background.admin.job_form import JobForm, in_lines, typed_names
 from background.admin.job_list import JobColumns
+from background.admin.outcomes import LETTERS, OF_RUNS, run_behind
 from background.admin.permissions import ARGUMENTS, HIDDEN, may, may_touch
 from background.admin.preview import INPUTS, preview
 from background.admin.start import Order, new_key, start_view
@@ -177,6 +178,7 @@ class JobAdmin(JobColumns):
             self.live_url("<path:object_id>/preview/", "preview", self.preview_view),
             self.own_url("<path:object_id>/run/", "run", self.run_view),
             self.own_url("<path:object_id>/reset/", "reset", self.reset_view),
+            self.own_url("<path:object_id>/outcome/", "outcome", self.outcome_view),
             *super().get_urls(),
         ]
 
@@ -203,6 +205,17 @@ class JobAdmin(JobColumns):
         self.require(request, "run", job)
         order = Order(job.task, job.args, job.kwargs, job, job.name, job.queue, _("Run now"))
         return start_view(self, request, job, order, why_no_run(job))
+
+    def outcome_view(self, request, object_id):
+        """Lead from a cell of the strip to its run; where that cannot be told, to those of the job that ended alike."""
+        if not (self.has_view_or_change_permission(request) and request.user.has_perm("background.view_run")):
+            raise PermissionDenied
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        job, tail = self.find(request, object_id), request.GET.get("tail", "")
+        run = run_behind(job, tail)
+        state = LETTERS[tail[0]][0] if tail[:1] in OF_RUNS else ""
+        return HttpResponseRedirect(self.url("change", run, model="run") if run else self.runs_url(job, state))
 
     def reset_view(self, request, object_id):
         """Give overrides back to the code."""

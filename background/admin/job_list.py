@@ -8,37 +8,21 @@ from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q
 from django.utils import formats, timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from background.admin.lists import TextFilter
 from background.admin.live_list import LiveList
+from background.admin.outcomes import OF_RUNS, strip
 from background.admin.text import cut, duration, relative, state, visible, when
 from background.engine.occurrences import schedule_of
 from background.exceptions import InvalidSchedule
 from background.models import Job
 from background.timing import describe
 from background.timing.zones import zone_names, zone_of
-
-# The letters of a strip: state, sign, words, and the state of the runs to which a cell leads.
-LETTERS = {
-    "s": ("succeeded", "▮", gettext_lazy("succeeded"), "succeeded"),
-    "f": ("failed", "✖", gettext_lazy("failed"), "failed"),
-    "c": ("cancelled", "⊘", gettext_lazy("cancelled"), "cancelled"),
-    "m": ("missed", "▯", gettext_lazy("missed"), ""),
-    "o": ("overlap", "▯", gettext_lazy("skipped: the run before was open"), ""),
-}
-
-
-def spoken(label: Any, later: int) -> str:
-    """Return how a cell of the strip is read out: its outcome, and how many came after it."""
-    if not later:
-        return _("%(outcome)s, the latest") % {"outcome": label}
-    said = ngettext("%(outcome)s, %(count)d before the latest", "%(outcome)s, %(count)d before the latest", later)
-    return said % {"outcome": label, "count": later}
 
 
 def clock_of(job: Job) -> Any:
@@ -148,26 +132,14 @@ class JobColumns(LiveList):
 
     @admin.display(description=gettext_lazy("Last 30"))
     def outcomes_strip(self, job: Job) -> Any:
-        known = [LETTERS[letter] for letter in job.outcomes if letter in LETTERS]
-        if not known:
+        runs, skips = self.url("outcome", job.pk), f"{self.url('change', job.pk)}#bg-skips"
+        drawn, failures = strip(job, lambda tail: f"{runs}?tail={tail}" if tail[0] in OF_RUNS else skips)
+        if drawn is None:
             return format_html('<span class="bg-quiet">{}</span>', _("no runs yet"))
-        failures = sum(word == "failed" for word, *_rest in known)
-        said = _("%(failures)d of the last %(count)d failed") % {"failures": failures, "count": len(known)}
-        places = {
-            to: self.runs_url(job, to) if to else f"{self.url('change', job.pk)}#bg-skips" for *_rest, to in known
-        }
-        cells = (
-            (word, places[to], label, spoken(label, len(known) - place), sign)
-            for place, (word, sign, label, to) in enumerate(known, 1)
-        )
-        strip = format_html(
-            '<span class="bg-strip" role="group" aria-label="{}">{}</span>',
-            said,
-            format_html_join("", '<a class="bg-cell bg-{}" href="{}" title="{}" aria-label="{}">{}</a>', cells),
-        )
         if not failures:
-            return strip
-        return format_html('{} <a class="bg-failed bg-short" href="{}">{} ✖</a>', strip, places["failed"], failures)
+            return drawn
+        failed = self.runs_url(job, "failed")
+        return format_html('{} <a class="bg-failed bg-short" href="{}">{} ✖</a>', drawn, failed, failures)
 
     def runs_url(self, job: Job, state: str = "") -> str:
         query = {"job": job.name, "window": "all", **({"status__exact": state} if state else {})}

@@ -319,13 +319,6 @@ def test_the_form_tells_what_is_open_and_paused(operator, make_job, make_run, ma
 # The list
 
 
-def test_each_outcome_is_a_link_with_a_spoken_name(operator, make_job):
-    make_job(name="nightly", outcomes="sfm")
-    page = operator.get(url("job_changelist")).content.decode()
-    assert 'aria-label="succeeded, 2 before the latest"' in page and 'aria-label="missed, the latest"' in page
-    assert f"{url('run_changelist')}?job=nightly&amp;window=all&amp;status__exact=failed" in page
-
-
 @pytest.mark.parametrize(
     ("query", "names"),
     [
