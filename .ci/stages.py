@@ -39,15 +39,13 @@ ROOMS = (
 )
 SERVERS = (
     *ROOMS,
-    "tests/host",
+    *(f"tests/host/test_{name}.py" for name in ("database_away", "leftovers", "pauses", "restarts", "wishes")),
+    *(f"tests/contrib/test_{name}.py" for name in ("mail", "sync", "tables", "maintenance")),
+    *(f"tests/admin/test_{name}.py" for name in ("dashboard", "run_list", "run_bulk")),
     "tests/execution",
     "tests/chaos",
-    "tests/contrib",
     "tests/test_scope.py",
     "tests/management/test_attention.py",
-    "tests/admin/test_dashboard.py",
-    "tests/admin/test_run_list.py",
-    "tests/admin/test_run_bulk.py",
 )
 JOBS = int(os.environ.get("CI_JOBS", "3"))
 TIME_LIMIT = 25 * 60  # seconds that one stage may take
