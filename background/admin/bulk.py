@@ -209,15 +209,17 @@ class _Matching(_Choice):
             "newest": str(newest),
             "site": self.admin.admin_site.name,
         }
+        key = request_key(self.request, self.request.user, self.request.POST.get("key", ""))
         with transaction.atomic(using=database_alias()):
+            is_new = key is None or not Run.objects.using(database_alias()).filter(request_key=key).exists()
             run = enqueue(
                 registry.task(sweep.task.module_path), (), {**kwargs, "about": None if is_capped else count}, user=self.request.user,
-                request_key=request_key(self.request, self.request.user, self.request.POST.get("key", "")), trigger=Run.Trigger.MANUAL,
-                reason=reason, queue=served_queue(), priority=sweep.task.priority,
+                request_key=key, trigger=Run.Trigger.MANUAL, reason=reason, queue=served_queue(), priority=sweep.task.priority,
             )  # fmt: skip
-            self.admin.log_addition(
-                self.request, Shown(run), visible(f"{button(self.verb, count, is_capped)}; {self.query}"[:500])
-            )
+            if is_new:  # else the form was sent twice
+                foreseen = self.foresee(self.rows.filter(dialect().among("id", ids)))
+                said = f"{button(self.verb, foreseen.count, is_capped)}; {self.query}"
+                self.admin.log_addition(self.request, Shown(run), visible(said[:500]))
         link = self.admin.link("run", "change", run.pk, f"#{run.short_id}", self.request.user)
         return self._back(format_html(_("Run {} does it; its page shows how far it is and lets you cancel it."), link))
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import Counter
 from importlib import import_module
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.sites import all_sites
 from django.http import HttpRequest
 
-from background.admin.acting import act_on
+from background.admin.acting import act_on, outcome
 from background.admin.paging import Walk
 from background.admin.permissions import ARGUMENTS, BULK
 from background.admin.search import Pair, ask, split
+from background.admin.text import Shown
 from background.dialects import dialect
 from background.exceptions import NotAllowed, Overtaken
 from background.jobs.tasks import BackgroundTask, backend_alias, own_queue
@@ -39,12 +42,11 @@ def bulk(
     while not sweep.is_over:
         if context.stop.requested:
             if context.stop.reason == "cancelled":
-                sweep.forget()
+                sweep.end(context.logger)
             context.stop.raise_if_requested()
         sweep.step()
         context.progress(sweep.done + sweep.skipped.total(), about, sweep.words)
-    context.logger.info("%s", sweep.words)
-    sweep.forget()
+    sweep.end(context.logger)
     return {"done": sweep.done, "skipped": dict(+sweep.skipped)}
 
 
@@ -92,7 +94,13 @@ class _Sweep:
         kept.save(using=database_alias())
         return result, kept.data
 
-    def forget(self) -> None:
+    def end(self, logger: logging.Logger) -> None:
+        """Say in the run's log and in the History what was done, also where a person has cancelled the rest, and forget how far it is."""
+        said = outcome(self.verb, self.done, self.skipped)
+        logger.info("%s: %s", self.words, said)
+        user: Any = self.run.triggered_by
+        shown: Any = Shown(self.run)
+        LogEntry.objects.log_actions(user.pk, [shown], CHANGE, said, single_object=True)
         Checkpoint.objects.using(database_alias()).filter(name=self.name).delete()
 
 

@@ -17,8 +17,8 @@ Progress = tuple[float, float | None, str]
 MAX_LINE = 10_000
 # Loggers that speak about runs, not for them: ours, and that of Django's signals.
 MACHINERY = ("background.", "django.tasks", "django_tasks")
-# The ready-made parts are what runs, not what runs them.
-PARTS = "background.contrib."
+# The ready-made parts are what runs, not what runs them; so is what acts on all runs that match.
+PARTS = ("background.contrib.", "background.admin.sweep")
 
 
 class Capture:

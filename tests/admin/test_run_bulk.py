@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import re
 from datetime import timedelta
 
@@ -12,12 +13,13 @@ from django.utils import timezone
 from background.admin import sweep
 from background.admin.acting import act_on
 from background.exceptions import Overtaken
+from background.host import Options
 from background.models import Artifact, Checkpoint, Queue, Run, RunLog
 from background.queue.cancel import cancel
 from background.signals import run_finished
-from background.testing import drain
+from background.testing import drain, run_host
 from tests.admin import tasks_for_admin as tasks
-from tests.admin.conftest import HOSTILE, MANAGES, url
+from tests.admin.conftest import HOSTILE, MANAGES, OPERATES, person, url
 
 
 def confirm(client, where, data, **more):
@@ -152,6 +154,12 @@ def test_all_that_match_become_a_run_that_counts_and_touches_nothing_newer(opera
     run_finished.disconnect(receiver)
     assert done.result == {"done": 120, "skipped": {"asked": 3}}
     assert done.progress_message == "done 120, skipped 3" and done.progress_done == 123
+    said = "120 runs are cancelled or asked to stop. Passed over: 3 (asked to stop already)."
+    assert done.logs.get().message == f"done 120, skipped 3: {said}"
+    notes = LogEntry.objects.filter(object_id=str(done.pk)).order_by("pk")
+    assert [(note.user.username, note.change_message.partition(";")[0]) for note in notes] == [
+        ("operator", "Cancel 120 runs"), ("operator", said),
+    ]  # fmt: skip
     assert (
         Run.objects.filter(status="cancelled", queue="mail", end_reason="flooded").count()
         == 120
@@ -228,9 +236,54 @@ def test_a_sweep_stops_between_batches_when_it_is_cancelled(person_with, make_ru
 
     stop = StopToken()
     with pytest.raises(StopRequested):
-        sweep.bulk(SimpleNamespace(run_id=run.pk, stop=stop, progress=lambda *args: None), **run.kwargs)
+        facts = {"run_id": run.pk, "stop": stop, "progress": lambda *args: None, "logger": logging.getLogger("test")}
+        sweep.bulk(SimpleNamespace(**facts), **run.kwargs)
     assert Run.objects.filter(status="cancelled").count() == 50
+    assert LogEntry.objects.get(object_id=str(run.pk)).change_message.startswith("50 runs are cancelled")
     assert cancel(run) and not Checkpoint.objects.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.django_db(transaction=True)
+def test_twenty_five_thousand_are_run_again_by_a_host_also_after_a_first_try_was_cancelled(client, make_run):
+    foreign, mine, mail = 97, 25_000, {"status": "failed", "queue": "mail", "kwargs": {"region": "EU"}}
+    client.force_login(person("operator", OPERATES))
+    many(make_run, foreign, task=tasks.guarded, **{**mail, "kwargs": {}})
+    many(make_run, mine - foreign, **mail)
+    where = "?state=failed&queue=mail&window=all"
+    page, first = matching(client, "again", where, reason="the feed is back")
+    assert "Run 10,000+ runs again" in page and "10,000 failed" in page
+    page, second = matching(client, "again", where, reason="once more")
+    newer = make_run(**mail)
+
+    with run_host(options=Options(queues=("background",))) as host:
+        first()
+        run = Run.objects.get(job_name=sweep.NAME)
+        host.wait_for(lambda: Run.objects.get(pk=run.pk).progress_done, 120)
+        assert client.post(url("run_cancel", run.pk), {"reason": "wrong button"}).status_code == 302
+        host.wait_for(lambda: Run.objects.get(pk=run.pk).is_finished, 120)
+        run.refresh_from_db()
+        broken_off = Run.objects.filter(reason="the feed is back", rerun_of__isnull=False).count()
+        assert run.status == "cancelled" and 0 < broken_off < mine - foreign
+        assert run.logs.get().message.startswith(f"done {broken_off:,}, skipped ")
+
+        answer = second()
+        assert answer.redirect_chain == [(url("run_changelist") + where, 302)], "the filters are kept"
+        done = Run.objects.filter(job_name=sweep.NAME).latest("id")
+        host.wait_for(lambda: Run.objects.get(pk=done.pk).is_finished, 600)
+
+    done.refresh_from_db()
+    assert (done.status, done.result) == ("succeeded", {"done": mine - foreign, "skipped": {"foreign": foreign}})
+    said = "24,903 runs are run again. Passed over: 97 (their task needs a further permission)."
+    assert done.progress_message == "done 24,903, skipped 97" and done.logs.get().message.endswith(said)
+    assert LogEntry.objects.filter(object_id=str(done.pk)).latest("pk").change_message == said
+    made = Run.objects.filter(reason="once more", rerun_of__isnull=False)
+    assert made.count() == mine - foreign == made.values("rerun_of").distinct().count()
+    assert (
+        not Run.objects.filter(rerun_of=newer).exists()
+        and not Checkpoint.objects.filter(name__startswith="bulk:").exists()
+    )
 
 
 @pytest.mark.parametrize("permissions", [["view_run", "run_job"], None])
