@@ -7,7 +7,7 @@ from django.forms.models import model_to_dict
 from django.urls import reverse
 
 from background.admin import ROOMS
-from background.admin.permissions import VERBS
+from background.admin.permissions import BULK, VERBS
 from background.models import Host, Job, Queue, Run, Service, ServicePause
 from tests.admin.conftest import MANAGES, OPERATES, VIEWS, person, url
 
@@ -59,6 +59,27 @@ def needed(model, page):
     if (model, page) in OPENS:
         return OPENS[model, page]
     return VERBS[f"{model}.{page}"].rpartition(".")[2]  # a page without a line in the table fails here
+
+
+def actions():
+    """(model, name) of every action that a list has or that Django would give it, whoever may do it."""
+    return [
+        (model._meta.model_name, getattr(one, "name", "") or one[1])  # a tuple until Django 6.1
+        for model in ROOMS
+        for one in admin.site._registry[model]._get_base_actions()
+    ]
+
+
+def needed_for(model, action):
+    """The permission of an action; `None`: it is nobody's."""
+    verb = action.removesuffix("_selected")
+    if verb == "delete":
+        return {"job": "background.delete_job", "run": BULK["delete"]}.get(model)
+    return VERBS[f"{model}.{verb}"]  # an action without a line in the table fails here
+
+
+def chosen(world, model, action):
+    return {"action": action, "_selected_action": [str(world[model].pk)], "index": "0", "reason": "x"}
 
 
 def state_of_all():
@@ -130,6 +151,30 @@ def test_what_is_not_there_and_what_is_not_yours_answer_alike(world, admin_clien
         Run.objects.update(queue="other"), Job.objects.update(queue="other")
     answers.append(admin_client.post(address(world, model, page)))
     assert [one.status_code for one in answers] == [404, 404]
+
+
+@pytest.mark.parametrize(("model", "action"), actions())
+def test_no_action_of_a_list_is_done_for_anonymous_people(world, client, model, action):
+    before = state_of_all()
+    response = client.post(url(f"{model}_changelist"), chosen(world, model, action))
+    assert response.status_code == 302 and response.url.startswith(reverse("admin:login"))
+    assert state_of_all() == before and not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("model", "action"), actions())
+def test_each_action_of_a_list_is_for_those_who_have_its_permission_only(world, client, model, action, role):
+    client.force_login(person(role, ROLES[role]))
+    before, where, needs = state_of_all(), url(f"{model}_changelist"), needed_for(model, action)
+    allowed = needs is not None and needs.removeprefix("background.") in ROLES[role]
+    offered = f'<option value="{action}"' in client.get(where).content.decode()
+    response = client.post(where, chosen(world, model, action))
+    assert offered == allowed
+    if allowed:
+        assert response.status_code in (200, 302)
+    else:
+        assert response.status_code in (403, 405)
+        assert state_of_all() == before and not LogEntry.objects.exists()
 
 
 def test_an_operator_sees_the_buttons_and_a_viewer_sees_none(world, client):

@@ -1,28 +1,18 @@
 """Who may do what, asked through the browser: with its cookies, its tokens, and from other places."""
 
 import pytest
-from django.contrib import admin
 from playwright.sync_api import expect
 
-from background.admin import ROOMS
 from background.admin.permissions import VERBS
 from background.models import Run
 from tests.admin.conftest import VIEWS
-from tests.admin.test_permissions import address, state_of_all
+from tests.admin.test_permissions import actions, address, state_of_all
 
 POST = """async ([url, fields]) => {
     const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
     const body = new URLSearchParams([...fields, ["csrfmiddlewaretoken", token]]);
     return (await fetch(url, { method: "POST", body, redirect: "manual" })).status;
 }"""
-
-
-def actions():
-    """(model, name) of every action of the room's lists, whoever may do it."""
-    for model in ROOMS:
-        room = admin.site._registry[model]
-        for _, name, _ in room._get_base_actions():
-            yield model._meta.model_name, name
 
 
 def test_a_viewer_is_offered_no_verb_and_every_one_is_refused(sign_in, world, at, complaints):
