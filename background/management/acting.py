@@ -17,6 +17,7 @@ from background import registry
 from background.attention import live_hosts
 from background.compat import Task, task_backends
 from background.dialects import dialect
+from background.engine.pauses import pause_service, paused_services, resume_service
 from background.exceptions import BackgroundError, TaskNotFound
 from background.jobs.policies import bind
 from background.management.arguments import no_such
@@ -157,10 +158,7 @@ def control_service(name: str, verb: str) -> int:
     if not mine:
         names = rows.filter(engine=False).values_list("name", flat=True).distinct()
         raise CommandError(no_such(_("running service"), name, names))
-    if mine[0].engine:
-        raise CommandError(
-            _("Service %(name)s is part of the host's own machinery, which stops with the host only.") % {"name": name}
-        )
+    refuse_machinery(name)
     if verb == Service.Request.TICK and not any(row.schedule for row in mine):
         raise CommandError(_("Service %(name)s is not periodic: it has no tick.") % {"name": name})
     heard = {host.id for host in live_hosts(dialect().now())}
@@ -172,12 +170,32 @@ def control_service(name: str, verb: str) -> int:
     return len(mine)
 
 
+def refuse_machinery(name: str) -> None:
+    if Service.objects.using(database_alias()).filter(name=name, engine=True).exists():
+        raise CommandError(
+            _("Service %(name)s is part of the host's own machinery, which stops with the host only.") % {"name": name}
+        )
+
+
+def find_service(name: str) -> str:
+    """Return the name of a service that the code declares, that a host has told of, or that is paused."""
+    refuse_machinery(name)
+    told_of = Service.objects.using(database_alias()).filter(engine=False).values_list("name", flat=True)
+    known = {*(one.get_name() for one in registry.services()), *told_of, *paused_services()}
+    if name not in known:
+        raise CommandError(no_such(_("service"), name, known))
+    return name
+
+
 def set_pause(kind: str, name: str, paused: bool, reason: str) -> None:
     if kind == "everything":
         pause_everything(reason=reason) if paused else resume_everything()
     elif kind == "job":
         job = find_job(name)
         job.pause(reason=reason) if paused else job.resume()
+    elif kind == "service":
+        service = find_service(name)
+        pause_service(service, reason=reason) if paused else resume_service(service)
     elif paused:
         pause_queue(find_queue(name), reason=reason)
     else:

@@ -28,7 +28,7 @@ VERBS = {
     "enqueue": gettext_lazy("Enqueue a registered task."),
     "cancel": gettext_lazy("End a waiting run; ask a running one to end."),
     "again": gettext_lazy("Run a finished run once more, as a new run."),
-    "pause": gettext_lazy("Let no run of a queue start, or follow a job's schedule no more."),
+    "pause": gettext_lazy("Let no run of a queue start, follow a job's schedule no more, or let a service rest."),
     "resume": gettext_lazy("End a pause."),
     "service": gettext_lazy("Start, stop, restart or tick a service on every live host."),
     "prune": gettext_lazy("Delete finished runs whose time is over."),
@@ -67,7 +67,7 @@ def add_verbs(parser: CommandParser) -> None:
         made[name].add_argument("id", metavar="ID", help=_("Id of a run, or its last eight characters."))
         made[name].add_argument("--reason", default="")
     for name in ("pause", "resume"):
-        kinds = ("job", "queue", "everything")
+        kinds = ("job", "queue", "service", "everything")
         made[name].add_argument("kind", type=one_of(_("kind"), kinds), metavar=f"({'|'.join(kinds)})")
         made[name].add_argument("name", metavar="NAME", nargs="?", default="")
         made[name].add_argument("--reason", default="")

@@ -15,7 +15,7 @@ from background import catalog, registry
 from background.compat import BUILT_IN
 from background.management import terminal
 from background.management.screen import repeat
-from background.models import Host, Job, Queue, Run, Service
+from background.models import Host, Job, Queue, Run, Service, ServicePause
 from background.testing import drain
 from tests.app import background as tasks
 from tests.processes import Process, manage
@@ -373,7 +373,19 @@ def test_everything_can_be_paused_and_goes_on_again():
     assert not Queue.objects.filter(paused=True).exists()
 
 
-@pytest.mark.parametrize("words", [("everything", "mail"), ("queue",), ("job",)])
+def test_a_service_rests_on_every_host_until_it_is_resumed(host):
+    Service.objects.create(host=host, name="shop.Feed"), Service.objects.create(host=host, name="worker", engine=True)
+    assert "shop.Feed is paused" in background("pause", "service", "shop.Feed", "--reason", "moving")
+    assert ServicePause.objects.get().paused_reason == "moving"
+    assert "shop.Feed goes on" in background("resume", "service", "shop.Feed")
+    assert not ServicePause.objects.exists()
+    with pytest.raises(CommandError, match="Did you mean shop.Feed"):
+        background("pause", "service", "shop.Fed")
+    with pytest.raises(CommandError, match="machinery"):
+        background("pause", "service", "worker")
+
+
+@pytest.mark.parametrize("words", [("everything", "mail"), ("queue",), ("job",), ("service",)])
 def test_a_pause_says_what_is_to_be_paused_and_no_more(words):
     with pytest.raises(CommandError, match="by its NAME"):
         background("pause", *words)

@@ -173,7 +173,7 @@ class Command(BaseCommand):
 
     def _set_pause(self, options: dict[str, Any], paused: bool) -> None:
         if bool(options["name"]) == (options["kind"] == "everything"):
-            raise CommandError(_("A job or a queue is paused by its NAME, everything without one."))
+            raise CommandError(_("A job, a queue or a service is paused by its NAME, everything without one."))
         acting.set_pause(options["kind"], options["name"], paused, options["reason"])
 
     def do_pause(self, options: dict[str, Any]) -> None:
