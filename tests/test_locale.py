@@ -55,7 +55,27 @@ def test_the_catalogues_have_the_messages_of_the_code(tmp_path):
     subprocess.run(command, cwd=tmp_path / "background", env=bare, check=True, timeout=100)
     asked = polib.pofile(str(tmp_path / "background/locale/de/LC_MESSAGES/django.po"))
     for language in LANGUAGES:
-        assert {one.msgid for one in catalogue(language)} == {one.msgid for one in asked}
+        assert keys(catalogue(language)) == keys(asked)
+
+
+def keys(catalogue):
+    return {(one.msgctxt, one.msgid) for one in catalogue}
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("de", ("offen", "öffnen", "Lauf")),
+        ("fr", ("ouverte", "ouvrir", "Exécution")),
+        ("es", ("abierto", "abrir", "Ejecución")),
+    ],
+)
+def test_a_word_with_two_meanings_has_two_translations(language, words):
+    with translation.override(language):
+        found = [translation.pgettext(*key) for key in (("state", "open"), ("verb", "open"), ("noun", "Run"))]
+    assert tuple(found) == words
+    # Django's own button says "Run" and means the verb: ours must not take its word.
+    assert {(None, "Run"), (None, "open")}.isdisjoint(keys(catalogue(language)))
 
 
 @pytest.mark.django_db

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from background.admin import story
 from background.admin.text import cut, duration, state, visible, when
@@ -28,7 +28,7 @@ def state_label(run: Run) -> str:
     return label
 
 
-@admin.display(description=gettext_lazy("Run"))
+@admin.display(description=pgettext_lazy("noun", "Run"))
 def name(run: Run) -> str:
     return f"#{run.short_id}"
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.core.management.base import CommandError
 from django.db.models import Model, QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from background.attention import Finding, attention, live_hosts
@@ -160,7 +160,8 @@ LISTINGS = {
         _("No jobs. Declare one with @background.job in an app's background.py."),
     ),
     "runs": Listing(
-        _("Runs"), (_("Run"), _("State"), _("Job"), _("Queue"), _("Trigger"), _("Attempt"), _("Queued"), _("Took"), _("Host")),
+        _("Runs"), (
+            pgettext_lazy("noun", "Run"), _("State"), _("Job"), _("Queue"), _("Trigger"), _("Attempt"), _("Queued"), _("Took"), _("Host")),
         lambda run: (
             run.short_id, run.get_status_display(), run.job_name or run.task, run.queue, run.get_trigger_display(),
             f"{run.attempt}/{run.max_attempts}", ago(run.enqueued_at), duration(run.duration), run.host_name,

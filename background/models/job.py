@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from background.models.verbs import verb
 
@@ -61,7 +62,7 @@ class Job(models.Model):
         # Pass the occurrence over while a run is open.
         SKIP = "skip", _("skip")
         # Let one occurrence wait for the open run.
-        QUEUE = "queue", _("queue")
+        QUEUE = "queue", pgettext_lazy("verb", "queue")
         # Start it beside the open run.
         ALLOW = "allow", _("allow")
         # Cancel the open run.
@@ -120,15 +121,9 @@ class Job(models.Model):
     DURATIONS = ("duration_p10", "duration_p50", "duration_p90", "duration_p95")
     # The columns that hosts keep up to date, whatever instances of the job are about.
     KEPT = (
-        "orphaned",
-        "cursor",
-        "next_run_at",
-        *(f"planned_{name}" for name in TIMING),
-        "is_edited",
-        "schedule_error",
-        "outcomes",
+        "orphaned", "cursor", "next_run_at", *(f"planned_{name}" for name in TIMING), "is_edited", "schedule_error", "outcomes",
         *DURATIONS,
-    )
+    )  # fmt: skip
 
     name = models.CharField(_("name"), max_length=200, unique=True, help_text=_("Unique; code finds the job by it."))
     task = models.CharField(

@@ -192,6 +192,22 @@ def test_an_open_traceback_the_scroll_of_the_log_the_focus_and_a_selection_survi
     assert log.locator(".bg-line").count() == 151
 
 
+def test_which_sections_of_a_run_are_closed_is_remembered_by_the_hash(sign_in, make_run, at):
+    page = sign_in()
+    page.goto(at("run_change", make_run(status="failed", errors=[{"attempt": 1, "type": "ValueError"}]).pk))
+    is_open = "() => [...document.querySelectorAll('[data-section]')].map(one => [one.id, one.open])"
+    assert {is_one for _id, is_one in page.evaluate(is_open)} == {True} and "#" not in page.url
+    for name in ("Files", "Errors"):
+        page.locator("summary", has_text=name).click()
+    expect(page).to_have_url(re.compile("#closed=run-errors,run-files$"))
+    page.reload()
+    closed = [one for one, is_one in page.evaluate(is_open) if not is_one]
+    assert closed == ["run-errors", "run-files"]
+    for name in ("Files", "Errors"):
+        page.locator("summary", has_text=name).click()
+    expect(page).not_to_have_url(re.compile("closed"))
+
+
 def add_line(run, number):
     RunLog.objects.create(run=run, sequence=number, created_at=run.enqueued_at, level="INFO", message=f"line {number}")
 

@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from background.admin.text import visible
 from background.contrib.mail.backend import queue
@@ -81,7 +81,7 @@ class MessageAdmin(admin.ModelAdmin):
     def shown_body(self, row: Message) -> str:
         return format_html("<pre>{}</pre>", row.body)
 
-    @admin.display(description=gettext_lazy("Run"))
+    @admin.display(description=pgettext_lazy("noun", "Run"))
     def shown_run(self, row: Message) -> str:
         if row.run is None:
             return "–"

@@ -5,7 +5,8 @@
    data-live-done                         in an answer: it was the last one
    data-live-summary="CODE"               in an answer: spoken when the code is another one, at most every 30 s
    data-preview="URL" data-fields="a b"   the fields of these names of the form around it go along, 300 ms after the last key
-   data-copy="#id"                        a button that copies the text of an element */
+   data-copy="#id"                        a button that copies the text of an element
+   data-section                           on a <details> with an id: whether it is closed is remembered by the page's hash */
 
 const bar = document.getElementById("bg-live");
 const parts = [...document.querySelectorAll("[data-live]")].map(element => {
@@ -168,6 +169,23 @@ if (parts.length && bar) {
     for (const part of parts) if (!part.busy && !part.done && part.next <= now() && !held()) refresh(part);
   }, 500);
 }
+
+/* ---- sections */
+
+const CLOSED = "#closed=";
+const sections = () => [...document.querySelectorAll("details[data-section]")];
+
+if (location.hash.startsWith(CLOSED)) {
+  const closed = location.hash.slice(CLOSED.length).split(",");
+  for (const one of sections()) one.open = !closed.includes(one.id);
+}
+document.addEventListener("toggle", event => {
+  if (!event.target.matches?.("details[data-section]")) return;
+  const closed = sections().filter(one => !one.open).map(one => one.id).join(",");
+  if (!closed && !location.hash.startsWith(CLOSED)) return;  // else it would take the place of another anchor
+  address.hash = closed && CLOSED + closed;
+  history.replaceState(history.state, "", address);
+}, true);
 
 /* ---- previews and copying */
 
