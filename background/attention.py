@@ -156,7 +156,7 @@ class Glance:
     def services(self) -> list[Service]:
         """Those of hosts that live."""
         rows = Service.objects.using(database_alias()).filter(host__in=[host.id for host in self.live])
-        return list(rows.order_by("engine", "name"))
+        return list(rows.order_by("engine", "name").defer("log"))
 
     @cached_property
     def jobs(self) -> list[Job]:

@@ -114,7 +114,7 @@ class HostAdmin(HostColumns):
 
     @admin.display(description=gettext_lazy("Services"))
     def services_shown(self, host: Host) -> Any:
-        rows = host.services.order_by("engine", "name")[:SHOWN]
+        rows = host.services.order_by("engine", "name").defer("log")[:SHOWN]
         return self.listed(
             format_html(
                 "{} {}",

@@ -54,12 +54,17 @@ def _line(one: RunLog, asked: dict[str, str], show: int) -> dict[str, Any]:
         "number": one.sequence,
         "at": formats.date_format(timezone.localtime(one.created_at), "H:i:s"),
         "level": visible(one.level),
-        "mark": one.level.lower() if one.level in ("WARNING", "ERROR", "CRITICAL") else "info",
+        "mark": mark(one.level),
         "text": cut(one.message, LONGEST_LINE, lines=True) if is_cut else visible(one.message, lines=True),
         "whole": "?" + urlencode({**asked, "before": str(one.sequence + 1), "whole": str(one.sequence)})
         if is_cut
         else "",
     }
+
+
+def mark(level: str) -> str:
+    """Return the word of the stylesheet for a level."""
+    return level.lower() if level in ("WARNING", "ERROR", "CRITICAL") else "info"
 
 
 def log_text_view(admin: Any, request: Any, object_id: str) -> Any:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from background.admin.base import Verb
 from background.admin.permissions import HIDDEN, OUTPUT
-from background.admin.service_life import day, last_starts, settings_of, starts_of
+from background.admin.service_life import day, last_starts, log_of, settings_of, starts_of
 from background.admin.service_list import ServiceColumns, paused_words
 from background.admin.text import block, cut, duration, last_line, moment, visible, when
 from background.admin.why import is_silent
@@ -124,6 +124,8 @@ class ServiceAdmin(ServiceColumns):
             "day": day(obj, starts),
             "starts": last_starts(self, request.user, starts, output),
             "declared": settings_of(obj),
+            "log": log_of(obj) if output else [],
+            "log_hidden": "" if output else HIDDEN[OUTPUT],
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 

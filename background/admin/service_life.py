@@ -1,4 +1,4 @@
-"""Own what a service's page tells of its life: its last starts, and a day as a strip."""
+"""Own what a service's page tells of its life: its last starts, a day as a strip, the end of its log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from background import registry
+from background.admin.logs import mark
 from background.admin.text import cut, duration, moment, state, visible
 from background.models import Service, ServiceStart
 from background.scope import database_alias
@@ -82,6 +83,19 @@ def _cell(start: datetime, stop: datetime, lives: list[tuple[datetime, datetime,
     if stop < known:
         return Cell("none", _("%(time)s: not known any more") % {"time": time})
     return Cell("none", _("%(time)s: not running") % {"time": time})
+
+
+def log_of(service: Service) -> list[dict[str, str]]:
+    """Return the last lines of its log, the oldest first."""
+    return [
+        {
+            "at": formats.date_format(timezone.localtime(datetime.fromisoformat(at)), "j M H:i:s"),
+            "level": visible(level),
+            "mark": mark(level),
+            "text": visible(message, lines=True),
+        }
+        for at, level, message in service.log
+    ]
 
 
 def settings_of(service: Service) -> list[tuple[Any, str]]:

@@ -35,7 +35,7 @@ class ServiceList(RoomList):
     """Services with what is known of them elsewhere: four queries more, whatever their number."""
 
     def get_queryset(self, request, exclude_parameters=None):
-        rows = super().get_queryset(request, exclude_parameters)
+        rows = super().get_queryset(request, exclude_parameters).defer("log")
         if "state__exact" in self.params:
             return rows
         holder = Service.objects.filter(

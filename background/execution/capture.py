@@ -1,10 +1,11 @@
-"""Own what a run says while it is being executed: log lines and progress, kept until they are written."""
+"""Own what is said while code is executed, until it is written: log lines and progress of a run, the last lines of a service."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -15,6 +16,8 @@ from background.queue.outcome import Line
 Progress = tuple[float, float | None, str]
 
 MAX_LINE = 10_000
+# Of a service: lines, and characters of each; they are written with its row, every second if it is talkative.
+TAIL, SHORT = 50, 300
 # Loggers that speak about runs, not for them: ours, and that of Django's signals.
 MACHINERY = ("background.", "django.tasks", "django_tasks")
 # The ready-made parts are what runs, not what runs them; so is what acts on all runs that match.
@@ -66,6 +69,27 @@ class Capture:
             self.progress = self.progress or progress
 
 
+class Tail:
+    """The last log lines of a service on this host; `said` is called with each."""
+
+    def __init__(self, said: Callable[[], None]) -> None:
+        self._said = said
+        self._lock = threading.Lock()
+        self._lines: deque[tuple[str, str, str]] = deque(maxlen=TAIL)
+
+    def add(self, record: logging.LogRecord) -> None:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        text = storable(record.getMessage())[:SHORT]  # no traceback: the last one has a column of its own
+        with self._lock:
+            self._lines.append((at, record.levelname[:10], text))
+        self._said()
+
+    def lines(self) -> list[list[str]]:
+        """Return (when, level, message) of each, the oldest first."""
+        with self._lock:
+            return [list(line) for line in self._lines]
+
+
 def message_of(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if record.exc_info:
@@ -74,16 +98,20 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 CAPTURE: ContextVar[Capture | None] = ContextVar("background_capture", default=None)
+# `tail` of the thread of a service: its ticks have fresh contexts, but no other thread.
+HERE = threading.local()
 
 
 class CaptureHandler(logging.Handler):
-    """Hands the log records of a run's context to its capture; installed once on the root logger."""
+    """Hands the log records of a run's context to its capture, of a service's thread to its tail; installed once on the root logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
         capture = CAPTURE.get()
-        if capture is not None and (not record.name.startswith(MACHINERY) or record.name.startswith(PARTS)):
+        heard: Capture | Tail | None = capture or getattr(HERE, "tail", None)
+        is_own = not record.name.startswith(MACHINERY) or record.name.startswith(PARTS)
+        if heard is not None and (is_own or capture is None):  # what becomes of a service is told by the machinery
             try:
-                capture.add(record)
+                heard.add(record)
             except Exception:  # noqa: BLE001 - as in logging's own handlers: a bad record harms no run
                 self.handleError(record)
 

@@ -29,6 +29,7 @@ from background.engine.scheduler import Scheduler
 from background.engine.statistics import Statistics
 from background.engine.worker import Worker
 from background.exceptions import StartFailed, StartTimedOut
+from background.execution import capture
 from background.host.asking import ask_apart, ask_patiently, software
 from background.host.command import command_line
 from background.host.lease import Lease
@@ -196,6 +197,7 @@ class Host:
     def _start(self) -> None:
         """Start all services in order; StartFailed with the first cause."""
         notify("STATUS=starting")
+        capture.install()
         for one in self.services:
             one.thread.start()
         for one in self.services:

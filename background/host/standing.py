@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from background.execution.capture import Tail
 from background.jobs.policies import storable
 from background.models import Service, ServiceStart
 from background.models.ids import uuid7
@@ -59,6 +60,7 @@ class Standing:
         self.engine = engine
         self._changed = changed
         self.dirty = True
+        self.tail = Tail(self._note_line)
         self._lock = threading.Lock()
         self._final = False
         self._life: Life | None = None
@@ -166,6 +168,9 @@ class Standing:
         self.last_beat_at = datetime.now(UTC)
         self.dirty = True
 
+    def _note_line(self) -> None:
+        self.dirty = True  # written within a second
+
     def _note_error(self, error: BaseException) -> None:
         self.error = storable("".join(traceback.format_exception(error)))[-20_000:]
         self.error_at = datetime.now(UTC)
@@ -189,6 +194,7 @@ class Standing:
             "schedule": str(schedule)[:255] if schedule else "",
             "error": self.error,
             "error_at": self.error_at,
+            "log": self.tail.lines(),
             "restarts": self.restarts,
             "failures": self.failures,
             "iterations": self.iterations,

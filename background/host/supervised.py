@@ -51,7 +51,7 @@ class Supervised:
         self.stops_first = bool(getattr(service, "stops_first", False))
         self.lease = lease
         self.standing = Standing(service, self.engine, changed)
-        self.thread = ServiceThread(f"background-{self.name}")
+        self.thread = ServiceThread(f"background-{self.name}", None if self.engine else self.standing.tail)
         self.started: Future[None] = Future()  # on_start is over, or the service stands by
         self.executed = threading.Event()  # nothing of on_start and execute is going on
         self.ended = threading.Event()  # its life is over: on_stop has been called, too

@@ -16,6 +16,7 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
+from background.execution.capture import HERE, Tail
 from background.scope import close_connections, refresh_connections
 from background.stopping import Deadline, StopToken
 
@@ -29,8 +30,9 @@ class ServiceThread:
     `call`, `execute` and `serve` belong to the thread itself.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tail: Tail | None = None) -> None:
         self._name = name
+        self._tail = tail  # which hears what is logged there
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._calls: queue.SimpleQueue[tuple[Call, Future[None]] | None] = queue.SimpleQueue()
         self._closed = False
@@ -159,6 +161,7 @@ class ServiceThread:
         settle(future, error)
 
     def _work(self) -> None:
+        HERE.tail = self._tail
         try:
             self.serve(lambda: False)
         finally:

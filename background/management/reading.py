@@ -25,7 +25,7 @@ from background.scope import database_alias
 
 COUNTED = 10_000
 # Not printed: arguments and results may hold secrets, and the admin has a permission for them.
-HEAVY = {"runs": ("args", "kwargs", "result"), "jobs": ("args", "kwargs", "defaults")}
+HEAVY = {"runs": ("args", "kwargs", "result"), "jobs": ("args", "kwargs", "defaults"), "services": ("log",)}
 
 
 class Listing(NamedTuple):
@@ -84,6 +84,7 @@ def services() -> QuerySet[Service]:
         .filter(host__state__in=Host.LIVE)
         .select_related("host")
         .order_by("engine", "name")
+        .defer(*HEAVY["services"])
     )
 
 

@@ -288,6 +288,7 @@ class Migration(migrations.Migration):
                 ('schedule', models.CharField(blank=True, help_text='When it ticks, if it is periodic.', max_length=255, verbose_name='schedule')),
                 ('error', models.TextField(blank=True, help_text='Traceback of the last failure.', verbose_name='error')),
                 ('error_at', models.DateTimeField(blank=True, help_text='When it last failed.', null=True, verbose_name='error at')),
+                ('log', models.JSONField(blank=True, default=list, help_text='The last lines of its thread: when, level, message.', verbose_name='log')),
                 ('restarts', models.PositiveIntegerField(default=0, help_text='On this host since it started.', verbose_name='restarts')),
                 ('since', models.DateTimeField(blank=True, help_text='When it entered its state.', null=True, verbose_name='since')),
                 ('next_start_at', models.DateTimeField(blank=True, help_text='When a failed service is tried again.', null=True, verbose_name='next start at')),

@@ -58,6 +58,9 @@ class Service(models.Model):
     )
     error = models.TextField(_("error"), blank=True, help_text=_("Traceback of the last failure."))
     error_at = models.DateTimeField(_("error at"), null=True, blank=True, help_text=_("When it last failed."))
+    log = models.JSONField(
+        _("log"), default=list, blank=True, help_text=_("The last lines of its thread: when, level, message.")
+    )
     restarts = models.PositiveIntegerField(_("restarts"), default=0, help_text=_("On this host since it started."))
     since = models.DateTimeField(_("since"), null=True, blank=True, help_text=_("When it entered its state."))
     next_start_at = models.DateTimeField(

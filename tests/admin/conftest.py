@@ -142,7 +142,7 @@ def world(make_job, make_run, make_host):
     artifact.save()
     service = Service.objects.create(
         host=host, name=HOSTILE, state="running", error=HOSTILE, error_at=now, schedule="every 1m", request_verb="tick",
-        requested_at=now, requested_by=HOSTILE,
+        requested_at=now, requested_by=HOSTILE, log=[[now.isoformat(), HOSTILE[:10], HOSTILE]],
     )  # fmt: skip
     queue = Queue.objects.create(name=HOSTILE, paused=True, paused_at=now, paused_by=HOSTILE, paused_reason=HOSTILE)
     yield {

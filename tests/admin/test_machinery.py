@@ -11,7 +11,7 @@ from background.conf import get_settings
 from background.models import Queue, Service, ServicePause, ServiceStart
 from background.models.queue import EVERYTHING
 from background.models.statistics import ALL_RUNS, Statistic
-from tests.admin.conftest import OPERATES, url
+from tests.admin.conftest import OPERATES, VIEWS, url
 
 
 @pytest.fixture
@@ -234,6 +234,17 @@ def test_gone_hosts_are_listed_only_when_asked_for(manager, make_host):
     make_host("web-1"), make_host("web-2", state="lost")
     for query, names in (("", {"web-1"}), ("?hosts=all", {"web-1", "web-2"}), ("?hosts=gone", {"web-2"})):
         assert {one.name for one in manager.get(url("host_changelist") + query).context["cl"].result_list} == names
+
+
+def test_the_end_of_a_services_log_is_for_those_who_may_see_output(operator, signed_in, make_service):
+    lines = [["2026-11-26T01:02:03+00:00", "WARNING", "no answer from the warehouse"]]
+    service = make_service(log=lines)
+    page = operator.get(url("service_change", service.pk)).content.decode()
+    assert "no answer from the warehouse" in page and "bg-level-warning" in page and "26 Nov 01:02:03" in page
+    page = operator.get(url("service_change", make_service("quiet").pk)).content.decode()
+    assert "Nothing was logged since it started on this host." in page
+    page = signed_in(*VIEWS, name="viewer").get(url("service_change", service.pk)).content.decode()
+    assert "no answer" not in page and "needs “Can view run output”" in page
 
 
 # Queues
