@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from background.dialects import dialect
 from background.exceptions import BackgroundError
 from background.models import Run
 from background.models.clock import DatabaseNow
-from background.queue.enqueue import again
+from background.queue.enqueue import again, again_many
 from background.queue.finish import note_letters, send_finished
 from background.queue.limits import unblock
 from background.queue.prune import delete
@@ -72,26 +72,34 @@ def delete_all(ids: Iterable[uuid.UUID]) -> Result:
 
 
 def again_all(ids: Sequence[uuid.UUID], user: Any, reason: str, key: str) -> Result:
-    """Make a new run of each finished one, in the caller's transaction; with the same key none is made twice. Blocks per run."""
+    """Make a new run of each finished one, in the caller's transaction; with the same key none is made twice. Blocks for few statements."""
     result = Result()
-    rows = Run.objects.using(database_alias()).filter(dialect().among("id", ids)).select_related("job").order_by("id")
+    found = Run.objects.using(database_alias()).filter(dialect().among("id", ids)).defer("result", "errors")
+    rows = list(found.select_related("job").order_by("id"))
     keys = {run.pk: hashlib.sha256(f"{key}:{run.pk}".encode()).hexdigest() for run in rows}
     made = Run.objects.using(database_alias()).filter(request_key__in=list(keys.values()))
     there = set(made.values_list("request_key", flat=True))
-    for run in rows:
-        if run.is_open:
-            result.skipped[OPEN] += 1
-        elif run.task not in registry.tasks():
-            result.skipped[UNKNOWN] += 1
-        elif keys[run.pk] in there or _again(run, user, reason, keys[run.pk]):
-            result.done.append(run.pk)
-        else:
-            result.skipped[REFUSED] += 1
+    result.skipped[OPEN] = sum(run.is_open for run in rows)
+    finished = [run for run in rows if run.is_finished]
+    tasks = registry.tasks()
+    known = [run for run in finished if run.task in tasks]
+    result.skipped[UNKNOWN] = len(finished) - len(known)
+    refused = _again([run for run in known if keys[run.pk] not in there], user, reason, keys)
+    result.skipped[REFUSED] = len(refused)
+    result.done = [run.pk for run in known if run.pk not in refused]
     return result
 
 
-def _again(run: Run, user: Any, reason: str, key: str) -> bool:
-    """Return whether there is a new run; not so where its arguments do not fit any more, or an open one has its unique key."""
+def _again(runs: Sequence[Run], user: Any, reason: str, keys: Mapping[Any, str]) -> set[Any]:
+    """Return the ids of those for which there is no new run; those that somebody else has repeated by the same key have one."""
+    try:
+        with transaction.atomic(using=database_alias()):
+            return again_many(runs, user, reason, keys)
+    except IntegrityError:
+        return {run.pk for run in runs if not _again_alone(run, user, reason, keys[run.pk])}
+
+
+def _again_alone(run: Run, user: Any, reason: str, key: str) -> bool:
     try:
         with transaction.atomic(using=database_alias()):
             return again(run, user=user, reason=reason, request_key=key).request_key == key

@@ -12,7 +12,7 @@ from django.utils import timezone
 from background import registry
 from background.compat import Task
 from background.dialects import dialect
-from background.exceptions import InvalidTransition
+from background.exceptions import BackgroundError, InvalidTransition
 from background.models import Job, Run
 from background.models.run import position_of
 from background.queue.limits import REPLACEABLE
@@ -116,9 +116,45 @@ def again(run: Run, user: Any = None, reason: str = "", *, request_key: str | No
     if not run.is_finished:
         raise InvalidTransition(f"Run {run.id} is {run.status}: only a finished run can be run again.")
     return enqueue(
-        registry.task(run.task, run.job_name), run.args, {**run.kwargs, **kwargs}, job=run.job, user=user, rerun_of=run, queue=run.queue,
-        priority=run.priority, trigger=Run.Trigger.MANUAL, reason=reason[:300], request_key=request_key, subject=run.subject,
+        registry.task(run.task, run.job_name), run.args, {**run.kwargs, **kwargs}, job=run.job, user=user, request_key=request_key,
+        **_repeating(run, reason),
     )  # fmt: skip
+
+
+def again_many(runs: Sequence[Run], user: Any, reason: str, keys: Mapping[Any, str]) -> set[Any]:
+    """Enqueue a new run for each of these finished ones, whose jobs are loaded, in the caller's transaction.
+
+    Each has the request key that `keys` tells by the old one's id; IntegrityError if somebody else uses one meanwhile. Returns the ids of
+    those for which there is no new run: the arguments do not fit any more, or an open run has the unique key. Blocks for few
+    statements, and for some more for each run with a unique key.
+    """
+    tasks = {run.pk: registry.task(run.task, run.job_name) for run in runs}
+    names = {name for task in tasks.values() if (name := getattr(task, "job_name", ""))}
+    jobs = {job.name: job for job in Job.objects.using(database_alias()).filter(name__in=names)}
+    plain, refused = [], set()
+    for run in runs:
+        task = tasks[run.pk]
+        job = run.job or jobs.get(getattr(task, "job_name", ""))
+        try:
+            mold = Mold(task, job, user, **_repeating(run, reason))
+            new = mold.cast(run.args, run.kwargs)
+            new.request_key = keys[run.pk]
+            if new.unique_key is None:
+                plain.append(new)
+            elif insert_unique(new, mold.delay) is not new:
+                refused.add(run.pk)
+        except BackgroundError:
+            refused.add(run.pk)
+    insert(plain)
+    return refused
+
+
+def _repeating(run: Run, reason: str) -> dict[str, Any]:
+    """Return the columns that a new run takes from the one that it repeats."""
+    return {
+        "rerun_of": run, "queue": run.queue, "priority": run.priority, "subject": run.subject, "trigger": Run.Trigger.MANUAL,
+        "reason": reason[:300],
+    }  # fmt: skip
 
 
 def insert(runs: Sequence[Run]) -> None:

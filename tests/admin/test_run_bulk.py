@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import IntegrityError
 from django.utils import timezone
 
 from background.admin import sweep
@@ -15,6 +16,7 @@ from background.admin.acting import act_on
 from background.exceptions import Overtaken
 from background.host import Options
 from background.models import Artifact, Checkpoint, Queue, Run, RunLog
+from background.queue import bulk
 from background.queue.cancel import cancel
 from background.signals import run_finished
 from background.testing import drain, run_host
@@ -205,6 +207,31 @@ def test_a_sweep_that_breaks_off_goes_on_where_it_was_and_counts_on(person_with,
     assert run.result == {"done": 120, "skipped": {}}
     again = Run.objects.filter(rerun_of__isnull=False)
     assert again.count() == 120 == again.values("rerun_of").distinct().count()
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True])
+def test_many_are_run_again_by_few_statements_but_for_those_with_a_unique_key(
+    person_with, make_run, django_assert_max_num_queries, monkeypatch, is_overtaken
+):
+    user = person_with(*MANAGES)
+    plain = [make_run(status="failed", kwargs={"region": "EU"}, queue="mail") for _ in range(50)]
+    one, same, other = (make_run(tasks.unique, status="failed", kwargs={"number": n}) for n in (1, 1, 2))
+    if is_overtaken:  # somebody else has used one of the keys between the look and the insertion
+
+        def refusing(*args):
+            raise IntegrityError
+
+        monkeypatch.setattr(bulk, "again_many", refusing)
+    with django_assert_max_num_queries(1000 if is_overtaken else 30):
+        result = act_on("again", [run.pk for run in (*plain, one, same, other)], user, "again", "key")
+    assert len(result.done) == 52 and result.skipped == {"refused": 1, "open": 0, "unknown": 0, "foreign": 0}
+    made = Run.objects.filter(rerun_of__isnull=False)
+    assert made.count() == 52 == made.values("rerun_of").distinct().count()
+    copies = (
+        made.filter(rerun_of__in=plain).values_list("queue", "triggered_by_name", "reason", "kwargs__region").distinct()
+    )
+    assert list(copies) == [("mail", "somebody", "again", "EU")]
+    assert len(act_on("again", [run.pk for run in plain], user, "again", "key").done) == 50 and made.count() == 52
 
 
 def test_two_hosts_with_one_sweep_do_nothing_twice(person_with, make_run):
