@@ -8,7 +8,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +18,7 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from django.core.cache import caches
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
@@ -157,13 +158,30 @@ def _forget_context(*, setting: str, **kwargs: Any) -> None:
         _settings_seen += 1
 
 
+_threads = threading.local()
+_threads.connects = True  # the one that imports this may have done so before
+
+
+@receiver(connection_created)
+def _note_thread(**kwargs: Any) -> None:
+    _threads.connects = True
+
+
+def opened_connections() -> Sequence[BaseDatabaseWrapper]:
+    """Return this thread's connections, without a question to Django in a thread that has opened none.
+
+    Three such questions took a tenth of the time of a run that does nothing.
+    """
+    return connections.all(initialized_only=True) if getattr(_threads, "connects", False) else []
+
+
 def refresh_connections(idle: float = 0) -> None:
     """Bring this thread's connections into order: roll back what was left open, close what is old, broken or unused.
 
     `idle` is for how many seconds the thread will not use them. Connections inside an atomic block are left alone: they
     belong to the caller (a test, a drain). May block for one round trip where a connection has to be asked.
     """
-    for connection in connections.all(initialized_only=True):
+    for connection in opened_connections():
         if connection.in_atomic_block:
             continue
         if not connection.force_debug_cursor:  # else someone counts queries just now

@@ -17,7 +17,7 @@ from background.exceptions import RunCancelled, RunTimedOut
 from background.execution.executors.inbox import Done, Inbox
 from background.execution.runner import Execution, failed, run, timed_out
 from background.queue.outcome import Outcome
-from background.scope import close_connections, closing_on_error, refresh_connections
+from background.scope import close_connections, closing_on_error, opened_connections, refresh_connections
 
 logger = logging.getLogger("background.execution")
 
@@ -123,7 +123,7 @@ class ThreadExecutor:
                 break
             except BaseException as raised:  # noqa: BLE001 - whatever a run raises, its thread goes on
                 error = raised
-        if slot.interrupted or any(one.in_atomic_block for one in connections.all(initialized_only=True)):
+        if slot.interrupted or any(one.in_atomic_block for one in opened_connections()):
             _drop_connections()
         return outcome
 
