@@ -110,7 +110,7 @@ class ServiceAdmin(ServiceColumns):
         error = "error_shown" if request.user.has_perm(OUTPUT) else "error_hidden"
         return [
             (None, {"fields": [("shown_state", "shown_host", "since_detail"), ("paused_shown", "wish")]}),
-            (_("Life"), {"fields": [("last_beat", "restarts", "next_start"), ("singleton", "engine")]}),
+            (_("Life"), {"fields": [("last_beat", "restarts", "next_start"), ("singleton_shown", "engine_shown")]}),
             (_("Ticks"), {"fields": [("schedule_shown", "next_tick", "last_took"), ("iterations", "failures")]}),
             (_("Last failure"), {"fields": ["error_time", error]}),
         ]
@@ -144,6 +144,15 @@ class ServiceAdmin(ServiceColumns):
     @admin.display(description=gettext_lazy("Last sign of life"))
     def last_beat(self, service: Service) -> Any:
         return moment(service.last_beat_at)
+
+    # In words: Django's red cross would look like a fault.
+    @admin.display(description=gettext_lazy("singleton"))
+    def singleton_shown(self, service: Service) -> str:
+        return _("yes") if service.singleton else _("no")
+
+    @admin.display(description=gettext_lazy("engine"))
+    def engine_shown(self, service: Service) -> str:
+        return _("yes") if service.engine else _("no")
 
     @admin.display(description=gettext_lazy("Next start"))
     def next_start(self, service: Service) -> Any:

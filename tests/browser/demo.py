@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from background.models import Host, Job, Queue, Run, RunLog, Service
+from background.models import Host, Job, Queue, Run, RunLog, Service, ServiceStart
 from background.models.statistics import ALL_RUNS, Statistic, class_of
 
 JOBS = [  # name, schedule, zone, queue, outcomes, median
@@ -143,10 +143,24 @@ def _runs(now, jobs, hosts):
 
 
 def _services(now, hosts):
+    log = [
+        [(now - timedelta(seconds=60 - n)).isoformat(), level, text]
+        for n, (level, text) in enumerate(
+            [("INFO", "shop.Mailbox started"), ("INFO", "12 messages sent"), ("WARNING", "421 try again later")]
+        )
+    ]
     since = {"since": now - timedelta(days=2)} if any(one.name == "since" for one in Service._meta.fields) else {}
+    mine = {"host": hosts[0], "host_name": hosts[0].name, "restart": 0}
+    ServiceStart.objects.create(name="shop.Mailbox", started_at=now - timedelta(days=2), **mine)
+    for n in range(4):
+        facts = mine | {"host": hosts[1], "host_name": hosts[1].name, "restart": n, "reason": "failed"}
+        begun = now - timedelta(minutes=400 - 100 * n)
+        facts |= {"started_at": begun, "ended_at": begun + timedelta(minutes=90), "error": TRACEBACK.splitlines()[-1]}
+        ServiceStart.objects.create(name="shop.PriceFeed", **facts)
     return [
-        Service.objects.create(host=hosts[0], name="shop.Mailbox", state="running", **since),
-        Service.objects.create(host=hosts[1], name="shop.PriceFeed", state="backoff", error=TRACEBACK, error_at=now, **since),
+        Service.objects.create(host=hosts[0], name="shop.Mailbox", state="running", log=log, **since),
+        Service.objects.create(host=hosts[1], name="shop.PriceFeed", state="backoff", error=TRACEBACK, error_at=now, failures=4,
+                               next_start_at=now + timedelta(minutes=5), restarts=3, **since),
         Service.objects.create(host=hosts[0], name="shop.DailyTotals", state="running", schedule="every 1h", **since),
         Service.objects.create(host=hosts[0], name="Scheduler", state="running", engine=True, singleton=True, **since),
         Service.objects.create(host=hosts[1], name="Scheduler", state="standby", engine=True, singleton=True, **since),

@@ -59,7 +59,8 @@ def places(rows):
 
     from background.admin import ROOMS
 
-    skipped = {"live", "log", "preview", "artifact", "history", "delete", "export", "bulk"}
+    skipped = {"live", "log", "preview", "artifact", "history", "delete", "export", "bulk", "outcome"}
+    skipped |= {"log_text", "error_text", "preview_new", "live_list"}
     for model in ROOMS:
         name = model._meta.model_name
         yield f"{name}-list", reverse(f"admin:background_{name}_changelist")
