@@ -34,8 +34,7 @@ class Server:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    @property
-    def messages(self):
+    def messages(self):  # no property: aiosmtpd looks at all of them for each connection
         return [email.message_from_bytes(content, policy=policy.default) for _, _, content in self.received]
 
 

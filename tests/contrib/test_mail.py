@@ -56,7 +56,7 @@ def test_a_message_is_queued_and_delivered_by_a_run(smtp):
     assert (run.status, run.queue, run.pk) == ("succeeded", "mail", row.run_id)
     ((sender, recipients, _),) = smtp.received
     assert (sender, recipients) == ("shop@example.org", ["ana@example.org"])
-    assert smtp.messages[0]["Subject"] == "Hello" and smtp.messages[0].get_content().strip() == "Dear Ana"
+    assert smtp.messages()[0]["Subject"] == "Hello" and smtp.messages()[0].get_content().strip() == "Dear Ana"
     assert Message.objects.get().state == "sent"
 
 
@@ -78,7 +78,7 @@ def test_everything_that_a_message_has_arrives(smtp):
 
     ((_, recipients, _),) = smtp.received
     assert recipients == ["ana@example.org", "bob@example.org", "boss@example.org"]
-    (got,) = smtp.messages
+    (got,) = smtp.messages()
     assert (got["Subject"], got["X-Order"], got["Reply-To"], got["Bcc"]) == (
         "Ünïcode",
         "5531",
@@ -135,7 +135,7 @@ def test_each_attempt_bears_the_same_message_id(smtp):
     Message.objects.update(sent_at=None)  # as if the host had died right after the server took it
     row.run.again()
     drain()
-    assert len({message["Message-ID"] for message in smtp.messages}) == 1 and len(smtp.messages) == 2
+    assert len({message["Message-ID"] for message in smtp.messages()}) == 1 and len(smtp.messages()) == 2
 
 
 def test_what_was_sent_is_not_sent_again(smtp):
@@ -277,7 +277,7 @@ def test_over_kills_no_message_is_missing_and_each_kill_repeats_one_at_most(smtp
         assert process.stop() == 0, process.output
 
     assert Message.objects.sent().count() == count
-    copies = Counter(message["Subject"] for message in smtp.messages)
+    copies = Counter(message["Subject"] for message in smtp.messages())
     assert set(copies) == {f"Hello {number}" for number in range(count)}
     assert sum(copies.values()) - count <= kills and max(copies.values()) <= 2
-    assert len({message["Message-ID"] for message in smtp.messages}) == count
+    assert len({message["Message-ID"] for message in smtp.messages()}) == count

@@ -13,9 +13,12 @@ Entry = dict[str, Any]
 Parser = Callable[[str], Entry]
 
 
+_decode = json.JSONDecoder().decode  # `json.loads` looks at its many arguments first
+
+
 def json_line(line: str) -> Entry:
     """Parse a line that is a JSON object; ValueError if it is none."""
-    found = json.loads(line)
+    found = _decode(line)
     if not isinstance(found, dict):
         raise ValueError(f"a JSON object is expected, not {type(found).__name__}")
     return found
@@ -54,11 +57,13 @@ def clf_size(text: str) -> int:
     return 0 if text == "-" else int(text)
 
 
+# What stands in quotes, with what is escaped. Not `(?:[^"\\]|\\.)*`, which takes one character after the other: twice the time.
+_TEXT = r'[^"\\]*(?:\\.[^"\\]*)*'
 _COMMON = (
-    r'(?P<host>\S+) (?P<ident>\S+) (?P<user>\S+) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" '
+    rf'(?P<host>\S+) (?P<ident>\S+) (?P<user>\S+) \[(?P<time>[^\]]+)\] "(?P<request>{_TEXT})" '
     r"(?P<status>\d{3}) (?P<size>\d+|-)"
 )
-_QUOTED = r'"(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"'
+_QUOTED = rf'"(?P<referrer>{_TEXT})" "(?P<agent>{_TEXT})"'
 
 # The access logs of nginx and Apache.
 COMMON = pattern(_COMMON, time=clf_time, status=int, size=clf_size)
