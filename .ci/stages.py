@@ -38,14 +38,17 @@ ROOMS = (
     "tests/test_backend.py",
     "tests/test_catalog.py",
 )
-SERVERS = (
+SECOND = (
     *ROOMS,
-    *(f"tests/host/test_{name}.py" for name in ("database_away", "leftovers", "pauses", "restarts", "wishes")),
     *(f"tests/contrib/test_{name}.py" for name in ("mail", "sync", "tables", "maintenance")),
-    *(f"tests/admin/test_{name}.py" for name in ("dashboard", "run_list", "run_bulk")),
     "tests/execution",
     "tests/chaos",
     "tests/test_scope.py",
+)
+SERVERS = (
+    *SECOND,
+    *(f"tests/host/test_{name}.py" for name in ("database_away", "leftovers", "pauses", "restarts", "wishes")),
+    *(f"tests/admin/test_{name}.py" for name in ("dashboard", "run_list", "run_bulk")),
     "tests/management/test_attention.py",
 )
 JOBS = int(os.environ.get("CI_JOBS", "3"))
@@ -287,7 +290,7 @@ def main(words: list[str]) -> int:
         Stage("tests oldest SQLite slow", suite("oldest", "", "-m", "chaos or slow", *REST)),
         Stage("tests oldest browser", suite("oldest", "", *PAGES)),
         Stage("tests oldest PostgreSQL", suite("oldest", f"{POSTGRESQL}/background_oldest", *FAST, *SERVERS)),
-        Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest", *FAST, *SERVERS)),
+        Stage("tests oldest MariaDB", suite("oldest", f"{MARIADB}/background_oldest", *FAST, *SECOND)),
         Stage("conformance oldest", conformance("oldest")),
     ]
     if newest >= (3, 12):
