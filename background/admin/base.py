@@ -27,6 +27,7 @@ from background.admin import live
 from background.admin.forms import ReasonForm
 from background.admin.lists import CappedPaginator, RoomList, labelled
 from background.admin.permissions import may
+from background.admin.read_only import ReadOnly
 from background.admin.text import Shown, visible
 from background.conf import get_settings
 from background.scope import database_alias
@@ -266,16 +267,7 @@ class RoomAdmin(Base):
         return super().delete_view(request, object_id, {**shown, **(extra_context or {})})
 
 
-class ReadOnlyAdmin(RoomAdmin):
+class ReadOnlyAdmin(ReadOnly, RoomAdmin):
     """Views of records that only the machinery writes."""
 
     actions: Any = None
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False

@@ -23,15 +23,15 @@ CAP = 10_000
 class RoomList(ChangeList):
     """A list whose address may also say how often it is refreshed."""
 
-    def get_filters_params(self, params: Any = None) -> Any:
-        found = super().get_filters_params(params)
-        found.pop("live", None)
-        return found
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Said in `url_for_result`: Django would take each row's address apart to add it.
         self.kept, self.preserved_filters = self.preserved_filters, ""
+
+    def get_filters_params(self, params: Any = None) -> Any:
+        found = super().get_filters_params(params)
+        found.pop("live", None)
+        return found
 
     def url_for_result(self, result: Any) -> str:
         url = super().url_for_result(result)

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from background.admin.read_only import ReadOnly
 from background.admin.text import cut, visible
 from background.contrib.health.models import Notice, Period
 from background.scope import database_alias
@@ -23,21 +24,12 @@ class LastsFilter(admin.SimpleListFilter):
         return queryset.filter(current_name__isnull=False) if self.value() == "yes" else queryset
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class HistoryAdmin(ReadOnly, admin.ModelAdmin):
     show_full_result_count = False
     search_fields = ("check_name",)
 
     def get_queryset(self, request: Any) -> Any:
         return super().get_queryset(request).using(database_alias())
-
-    def has_add_permission(self, request: Any) -> bool:
-        return False
-
-    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description=_("Detail"))
     def shown_detail(self, row: Any) -> str:
@@ -49,7 +41,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 @admin.register(Period)
-class PeriodAdmin(ReadOnlyAdmin):
+class PeriodAdmin(HistoryAdmin):
     list_display = ("check_name", "state", "shown_detail", "began_at", "last_at", "alarmed_at", "count", "slowest")
     list_filter = (LastsFilter, "state")
     fields = readonly_fields = (
@@ -58,7 +50,7 @@ class PeriodAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Notice)
-class NoticeAdmin(ReadOnlyAdmin):
+class NoticeAdmin(HistoryAdmin):
     list_display = ("at", "check_name", "kind", "shown_detail", "told_at")
     list_filter = ("kind", ("told_at", admin.EmptyFieldListFilter))
     fields = readonly_fields = (

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from project.examples.cms.background import follow_up
 from project.examples.cms.models import Article, Backup, Picture
+from project.examples.read_only import ReadOnlyAdmin
 
 
 class PictureInline(admin.TabularInline):
@@ -33,17 +34,8 @@ class ArticleAdmin(admin.ModelAdmin):
 
 
 @admin.register(Backup)
-class BackupAdmin(admin.ModelAdmin):
+class BackupAdmin(ReadOnlyAdmin):
     """Written by the job; its files are deleted by it, too."""
 
     list_display = ["name", "made_at", "database", "rows", "files", "size"]
     ordering = ["-name"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False

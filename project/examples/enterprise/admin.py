@@ -1,24 +1,9 @@
 """Owns the pages that show dimensions, facts, files and the audit log; facts and log are for reading."""
 
 from django.contrib import admin
-from django.http import HttpRequest
 
 from project.examples.enterprise.models import AuditEntry, Load, Product, RejectedLine, Sale, Store
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Lists and details without a form: the rows are written by jobs."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+from project.examples.read_only import ReadOnlyAdmin
 
 
 @admin.register(Product)

@@ -1,24 +1,9 @@
 """Owns the pages that show measurements, summaries and requests; nobody edits them."""
 
 from django.contrib import admin
-from django.http import HttpRequest
 
 from project.examples.monitoring.models import HourSummary, Measurement, Request
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Lists and details without a form: the rows are written by the services."""
-
-    show_full_result_count = False  # counting a large table takes longer than showing its newest rows
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+from project.examples.read_only import ReadOnlyAdmin
 
 
 @admin.register(Measurement)

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from background.admin import BackgroundRuns
+from project.examples.read_only import ReadOnlyAdmin
 from project.examples.saas.background import ask_for_export
 from project.examples.saas.models import Account, Usage
 
@@ -32,19 +33,10 @@ class AccountAdmin(BackgroundRuns, admin.ModelAdmin):
 
 
 @admin.register(Usage)
-class UsageAdmin(admin.ModelAdmin):
+class UsageAdmin(ReadOnlyAdmin):
     """Written by the meter."""
 
     list_display = ["day", "account", "metric", "amount"]
     list_filter = ["metric"]
     list_select_related = ["account"]
     ordering = ["-day", "account", "metric"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False

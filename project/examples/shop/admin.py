@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from background.admin import BackgroundRuns
+from project.examples.read_only import ReadOnlyAdmin
 from project.examples.shop import background as shop
 from project.examples.shop.models import Charge, Goods, Order, OrderLine, Product, Shipment
 
@@ -55,17 +56,8 @@ class GoodsAdmin(admin.ModelAdmin):
 
 
 @admin.register(Shipment, Charge)
-class BookAdmin(admin.ModelAdmin):
+class BookAdmin(ReadOnlyAdmin):
     ordering = ["-id"]
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
         return [field.name for field in self.model._meta.fields if field.name != "id"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
