@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -127,12 +126,7 @@ class StopToken:
     `after_sleep` is awaited after each such `sleep()`. What they raise reaches the one who waited.
     """
 
-    # fmt: off
-    __slots__ = (
-        "__weakref__", "_after_sleep", "_after_wait", "_callbacks", "_children", "_entry", "_on_beat", "_parent",
-        "_pokes", "_waiters", "_wishes", "last_beat",
-    )
-    # fmt: on
+    __slots__ = ("_after_sleep", "_after_wait", "_callbacks", "_on_beat", "_pokes", "_waiters", "_wishes", "last_beat")
 
     def __init__(
         self, *, on_beat: Hook | None = None, after_wait: Hook | None = None, after_sleep: AsyncHook | None = None
@@ -145,9 +139,6 @@ class StopToken:
         self._waiters: dict[Gate | Bell, None] = {}
         self._pokes: list[None] = []  # for whoever waits next
         self._callbacks: dict[object, Hook] = {}
-        self._children: dict[weakref.ref[StopToken], None] = {}
-        self._parent: StopToken | None = None
-        self._entry: weakref.ref[StopToken] | None = None  # this token's entry among its parent's children
 
     @property
     def requested(self) -> bool:
@@ -214,7 +205,7 @@ class StopToken:
         return self.requested
 
     def beat(self) -> None:
-        """Give a sign of life: note it in `last_beat`, tell `on_beat`. A child's beat is not its parent's."""
+        """Give a sign of life: note it in `last_beat`, tell `on_beat`."""
         self.last_beat = monotonic()
         if self._on_beat is not None:
             self._on_beat()
@@ -234,51 +225,21 @@ class StopToken:
     def request(self, reason: str = "", deadline: Deadline | None = None) -> bool:
         """Ask to stop; return True for the first request. A later one can only bring the deadline forward.
 
-        Wake those who wait, tell the children, then call the callbacks. Blocks no longer than these do.
+        Wake those who wait, then call the callbacks. Blocks no longer than these do.
         """
         if self._wishes and (deadline is None or not deadline.is_before(self.deadline)):
             return False
         wish = _Wish(reason, deadline)
         self._wishes.append(wish)
-        first, deadline = self._wishes[0], self.deadline
         self._wake()
-        for entry in list(self._children):
-            child = entry()
-            if child is not None:
-                child.request(first.reason, deadline)
         for key in list(self._callbacks):
             self._call(key)
-        return first is wish
+        return self._wishes[0] is wish
 
     def poke(self) -> None:
         """End the present waits, or the next one, early, without asking to stop: there is something to look at."""
         self._pokes.append(None)
         self._wake()
-
-    def child(
-        self, *, on_beat: Hook | None = None, after_wait: Hook | None = None, after_sleep: AsyncHook | None = None
-    ) -> StopToken:
-        """Return a token that stops with this one, for the same reason, but can be stopped alone.
-
-        It waits as this one does unless told otherwise. This token refers to it weakly: let go of the child, or
-        `close()` it, and nothing of it remains here. So keep it: the callbacks of a child that nobody holds are
-        gone with it. (The child does hold its parent, so that a chain of tokens cannot break in the middle.)
-        """
-        after_wait, after_sleep = after_wait or self._after_wait, after_sleep or self._after_sleep
-        token = StopToken(on_beat=on_beat, after_wait=after_wait, after_sleep=after_sleep)
-        children = self._children
-        token._parent = self
-        token._entry = weakref.ref(token, lambda entry: children.pop(entry, None))
-        children[token._entry] = None
-        if self._wishes:
-            token.request(self._wishes[0].reason, self.deadline)
-        return token
-
-    def close(self) -> None:
-        """Stop following the parent now, not only when let go of. What was requested stays requested."""
-        parent, self._parent = self._parent, None
-        if parent is not None and self._entry is not None:
-            parent._children.pop(self._entry, None)
 
     def _take_pokes(self) -> bool:
         poked = bool(self._pokes)

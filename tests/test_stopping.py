@@ -1,13 +1,11 @@
 """What StopToken and Deadline promise."""
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -163,13 +161,13 @@ def test_without_a_deadline_nothing_remains_to_be_told():
 
 def test_a_later_request_can_only_bring_the_deadline_forward():
     stop = StopToken()
-    child, calls = stop.child(), []
-    child.add_callback(lambda: calls.append(1))
+    calls = []
+    stop.add_callback(lambda: calls.append(1))
     assert stop.request("first") is True
     for seconds, expected in ((50, 50), (100, 50), (None, 50), (5, 5)):
         assert stop.request("later", Deadline.after(seconds)) is False
-        assert round(stop.remaining() or 0) == round(child.remaining() or 0) == expected
-    assert stop.reason == child.reason == "first"
+        assert round(stop.remaining() or 0) == expected
+    assert stop.reason == "first"
     assert calls == [1]
 
 
@@ -177,7 +175,6 @@ def test_exactly_one_of_many_threads_is_first():
     for _ in range(50):
         stop, calls, barrier = StopToken(), [], threading.Barrier(8)
         stop.add_callback(lambda calls=calls: calls.append(1))
-        child = stop.child()
 
         def ask(number, stop=stop, barrier=barrier):
             barrier.wait(LONG)
@@ -186,7 +183,7 @@ def test_exactly_one_of_many_threads_is_first():
         with started(*(lambda n=n: ask(n) for n in range(8))) as results:
             pass
         winners = [str(number) for number in results if number is not None]
-        assert winners == [stop.reason] == [child.reason]
+        assert winners == [stop.reason]
         assert calls == [1]
 
 
@@ -391,15 +388,12 @@ def test_the_same_function_may_be_added_twice_and_removed_once():
 
 def test_a_failing_callback_is_logged_and_prevents_no_other(caplog):
     stop, calls = StopToken(), []
-    child = stop.child()
     stop.add_callback(lambda: 1 / 0)
-    child.add_callback(lambda: 1 / 0)
-    stop.add_callback(lambda: calls.append("own"))
-    child.add_callback(lambda: calls.append("child's"))
+    stop.add_callback(lambda: calls.append(1))
     with caplog.at_level(logging.ERROR, "background.stopping"):
         assert stop.request() is True
-    assert sorted(calls) == ["child's", "own"]
-    assert [(r.name, r.exc_info is not None) for r in caplog.records] == [("background.stopping", True)] * 2
+    assert calls == [1]
+    assert [(r.name, r.exc_info is not None) for r in caplog.records] == [("background.stopping", True)]
 
 
 def test_a_callback_may_use_the_token_it_belongs_to():
@@ -431,115 +425,6 @@ def test_callbacks_added_while_others_request_are_called_exactly_once():
         with started(add, add, add, ask):
             pass
         assert len(calls) == 60
-
-
-# Children
-
-
-def test_a_child_stops_with_its_parent_for_the_same_reason_and_deadline():
-    stop = StopToken()
-    grandchild = (child := stop.child()).child()
-    stop.request("shutdown", Deadline.after(30))
-    for token in (child, grandchild):
-        assert token.reason == "shutdown" and token.deadline == stop.deadline
-
-
-def test_a_child_of_a_requested_token_is_requested():
-    stop = StopToken()
-    stop.request("shutdown", Deadline.after(30))
-    child = stop.child()
-    assert child.reason == "shutdown" and child.deadline == stop.deadline
-
-
-def test_a_child_can_be_stopped_alone():
-    stop = StopToken()
-    child, sibling = stop.child(), stop.child()
-    assert child.request("cancelled") is True
-    assert not stop and not sibling
-    stop.request("shutdown", Deadline.after(30))
-    assert child.reason == "cancelled" and child.deadline == stop.deadline
-    assert sibling.reason == "shutdown"
-
-
-def test_a_waiting_child_is_woken_by_its_parent(arrivals):
-    stop = StopToken()
-    child = stop.child()
-    with started(child.wait) as results:
-        assert arrivals.acquire(timeout=LONG)
-        stop.request()
-    assert results == [True]
-
-
-def test_a_closed_child_no_longer_follows():
-    stop = StopToken()
-    child, orphan = stop.child(), StopToken()
-    child.close()
-    child.close()
-    orphan.close()
-    stop.request()
-    assert not child and not stop._children
-
-
-def test_children_that_are_let_go_of_leave_nothing_behind():
-    stop = StopToken()
-    gc.collect()
-    gc.disable()  # without the collector's help
-    try:
-        gone = []
-        for _ in range(10_000):
-            child = stop.child()
-            child.add_callback(lambda: None)
-            gone.append(weakref.ref(child))
-        del child
-        assert not stop._children
-        assert not any(ref() for ref in gone)
-    finally:
-        gc.enable()
-
-
-def test_a_child_in_a_reference_cycle_goes_with_the_cycle():
-    stop = StopToken()
-    child = stop.child()
-    child.add_callback(lambda child=child: child.reason)
-    del child
-    gc.collect()
-    assert not stop._children
-
-
-def test_a_chain_of_tokens_does_not_break_in_the_middle():
-    stop = StopToken()
-    grandchild = stop.child().child()
-    stop.request("shutdown")
-    assert grandchild.reason == "shutdown"
-
-
-def test_a_child_waits_as_its_parent_does_but_beats_for_itself():
-    waits, beats = [], []
-    stop = StopToken(after_wait=lambda: waits.append("parent's"), on_beat=lambda: beats.append("parent's"))
-    child, other = stop.child(), stop.child(after_wait=lambda: waits.append("own"), on_beat=lambda: beats.append("own"))
-    for token in (child, other):
-        token.wait(0.001)
-        token.beat()
-    assert waits == ["parent's", "own"]
-    assert beats == ["own"] and stop.last_beat is None and child.last_beat is not None
-
-
-def test_children_made_while_others_request_are_all_requested():
-    for _ in range(100):
-        stop, barrier = StopToken(), threading.Barrier(3)
-
-        def make(stop=stop, barrier=barrier):
-            barrier.wait(LONG)
-            return [stop.child() for _ in range(20)]
-
-        def ask(stop=stop, barrier=barrier):
-            barrier.wait(LONG)
-            stop.request("shutdown")
-            return []
-
-        with started(make, make, ask) as results:
-            pass
-        assert all(child.reason == "shutdown" for children in results for child in children)
 
 
 # Signals
@@ -612,11 +497,10 @@ def test_a_request_may_interrupt_a_request_at_any_point():
 
     def scene():
         stop, calls = StopToken(), []
-        child = stop.child()
-        for token in (stop, child, stop):
-            token.add_callback(lambda: calls.append(1))
+        for _ in range(3):
+            stop.add_callback(lambda: calls.append(1))
         answers = []
-        made.append((stop, child, calls, answers))
+        made.append((stop, calls, answers))
 
         def ask(who):
             answers.append((who, stop.request(who)))
@@ -624,8 +508,8 @@ def test_a_request_may_interrupt_a_request_at_any_point():
         return lambda: ask("work"), lambda: ask("signal")
 
     for _ in interrupted_everywhere(scene):
-        stop, child, calls, answers = made[-1]
-        assert [who for who, first in answers if first] == [stop.reason] == [child.reason]
+        stop, calls, answers = made[-1]
+        assert [who for who, first in answers if first] == [stop.reason]
         assert len(calls) == 3
 
 
@@ -639,28 +523,3 @@ def test_a_request_may_interrupt_the_adding_of_a_callback_at_any_point():
 
     for _ in interrupted_everywhere(scene):
         assert made[-1] == [1]
-
-
-def test_a_request_may_interrupt_the_making_of_a_child_at_any_point():
-    made = []
-
-    def scene():
-        stop, children = StopToken(), []
-        made.append(children)
-        return lambda: children.append(stop.child()), lambda: stop.request("signal")
-
-    for _ in interrupted_everywhere(scene):
-        assert made[-1][0].reason == "signal"
-
-
-def test_a_request_may_interrupt_the_closing_of_a_child_at_any_point():
-    made = []
-
-    def scene():
-        stop = StopToken()
-        child = stop.child()
-        made.append(stop)
-        return child.close, stop.request
-
-    for _ in interrupted_everywhere(scene):
-        assert made[-1].requested and not made[-1]._children
