@@ -1,8 +1,7 @@
-"""Owns `Channel`: a bounded queue inside one process, between threads and event loops, with back-pressure.
+"""Own `Channel`: a bounded queue inside one process, between threads and event loops, with back-pressure.
 
-An item lies in the queue until someone takes it; a waiter is never handed an item but the *turn* to take one.
-So a waiter that is cancelled, times out or is stopped at the very moment its turn comes loses nothing: it passes
-the turn on, and the item is still in its place. Room for one more item is given out in turns as well.
+An item lies in the queue until someone takes it; a waiter is never handed an item but woken, to try again. So a waiter that
+is cancelled, times out or is stopped at that very moment loses nothing: it wakes the next, and the item is still in its place.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Generic, Literal, TypeVar, get_args
 
 from ..exceptions import ChannelClosed, ChannelFull, ChannelTimeout
-from ..stopping import Bell, Gate, StopToken
+from ..stopping import Bell, Deadline, Gate, StopToken
 
 T = TypeVar("T")
 Waiter = TypeVar("Waiter", Gate, Bell)
@@ -22,7 +21,7 @@ WhenFull = Literal["wait", "reject", "drop-oldest", "drop-newest"]
 
 
 class Channel(Generic[T]):
-    """Hold at most `capacity` items, first in, first out; whoever waits is served in the order of arrival.
+    """Hold at most `capacity` items, first in, first out.
 
     `when_full` says what a put does then: `"wait"` for room, `"reject"` the item with `ChannelFull`,
     `"drop-oldest"` item inside, or `"drop-newest"`, the arriving one. Any other value raises `ValueError`.
@@ -42,8 +41,8 @@ class Channel(Generic[T]):
         self._dropped = 0
         self._closed = False
         self._items: deque[T] = deque()
-        self._stock = _Line(0)
-        self._room = _Line(capacity)
+        self._consumers: deque[Gate | Bell] = deque()  # that wait, in order
+        self._producers: deque[Gate | Bell] = deque()
         # Reentrant, because other code may run in the midst of this thread's section: the garbage collector ends
         # a forgotten coroutine, which leaves its line; a signal handler stops a token whose callback is close().
         self._lock = threading.RLock()
@@ -76,19 +75,23 @@ class Channel(Generic[T]):
         Raises `ChannelClosed` (also when closed meanwhile), `ChannelTimeout`, `ChannelFull`, and `StopRequested`
         if `stop` is requested, now or while waiting. The item was then not added.
         """
-        if self._put_at_once(item, stop):
-            return
-        with self._in_line(self._room, Gate(), stop) as gate:
-            gate.wait(timeout)
-            self._put_in_turn(gate, item, timeout, stop)
+        deadline = self._begin(timeout, stop)
+        while not self._put(item):
+            self._raise_if_over(
+                deadline, stop, f"All {self._capacity} places of the channel stayed taken for {timeout} s."
+            )
+            with self._waiting(self._producers, Gate(), stop) as gate:
+                gate.wait(deadline.remaining())
 
     async def aput(self, item: T, timeout: float | None = None, stop: StopToken | None = None) -> None:
         """Add an item as `put` does, not blocking the event loop. If cancelled, the item was not added."""
-        if self._put_at_once(item, stop):
-            return
-        with self._in_line(self._room, Bell(), stop) as bell:
-            await bell.wait(timeout)
-            self._put_in_turn(bell, item, timeout, stop)
+        deadline = self._begin(timeout, stop)
+        while not self._put(item):
+            self._raise_if_over(
+                deadline, stop, f"All {self._capacity} places of the channel stayed taken for {timeout} s."
+            )
+            with self._waiting(self._producers, Bell(), stop) as bell:
+                await bell.wait(deadline.remaining())
 
     def get(self, timeout: float | None = None, stop: StopToken | None = None) -> T:
         """Take the oldest item; block while there is none.
@@ -96,29 +99,28 @@ class Channel(Generic[T]):
         Raises `ChannelClosed` once closed and empty, `ChannelTimeout`, and `StopRequested` if `stop` is
         requested, now or while waiting. No item was then taken.
         """
-        with self._lock:
-            if self._may_get_at_once(stop):
-                return self._pop()
-        with self._in_line(self._stock, Gate(), stop) as gate:
-            gate.wait(timeout)
-            return self._get_in_turn(gate, timeout, stop)
+        deadline = self._begin(timeout, stop)
+        while not (found := self._get()):
+            self._raise_if_over(deadline, stop, f"Nothing came out of the channel for {timeout} s.")
+            with self._waiting(self._consumers, Gate(), stop) as gate:
+                gate.wait(deadline.remaining())
+        return found[0]
 
     async def aget(self, timeout: float | None = None, stop: StopToken | None = None) -> T:
         """Take the oldest item as `get` does, not blocking the event loop. If cancelled, no item was taken."""
-        with self._lock:
-            if self._may_get_at_once(stop):
-                return self._pop()
-        with self._in_line(self._stock, Bell(), stop) as bell:
-            await bell.wait(timeout)
-            return self._get_in_turn(bell, timeout, stop)
+        deadline = self._begin(timeout, stop)
+        while not (found := self._get()):
+            self._raise_if_over(deadline, stop, f"Nothing came out of the channel for {timeout} s.")
+            with self._waiting(self._consumers, Bell(), stop) as bell:
+                await bell.wait(deadline.remaining())
+        return found[0]
 
     def close(self) -> None:
         """Take no more items; those inside can still be got. Waiting producers get `ChannelClosed`."""
         with self._lock:
             self._closed = True
-            self._room.dismiss()
-            if not self._items:
-                self._stock.dismiss()
+            while self._wake(self._producers) or self._wake(self._consumers):
+                pass
 
     def __iter__(self) -> Iterator[T]:
         """Yield items, blocking for each, until the channel is closed and empty."""
@@ -138,146 +140,74 @@ class Channel(Generic[T]):
                 return
             yield item
 
-    def _put_at_once(self, item: T, stop: StopToken | None) -> bool:
-        """Settle what needs no waiting; return False if the item has to wait for room."""
+    def _begin(self, timeout: float | None, stop: StopToken | None) -> Deadline:
         if stop is not None:
             stop.raise_if_requested()
+        return Deadline.after(timeout)
+
+    def _put(self, item: T) -> bool:
+        """Settle what needs no waiting; return False if the item has to wait for room."""
         with self._lock:
             if self._closed:
                 raise ChannelClosed("The channel is closed: it takes no more items.")
-            if self._room.take():
-                self._push(item)
-                return True
-            if self._when_full == "wait":
-                return False
-            if self._when_full == "reject":
-                raise ChannelFull(f"All {self._capacity} places of the channel are taken; try again later.")
-            self._dropped += 1
-            if self._when_full == "drop-oldest":  # one goes, one comes: nobody's turn is touched
+            if len(self._items) >= self._capacity:
+                if self._when_full == "wait":
+                    return False
+                if self._when_full == "reject":
+                    raise ChannelFull(f"All {self._capacity} places of the channel are taken; try again later.")
+                self._dropped += 1
+                if self._when_full == "drop-newest":
+                    return True
                 self._items.popleft()
-                self._items.append(item)
+            self._items.append(item)
+            self._wake(self._consumers)
             return True
 
-    def _may_get_at_once(self, stop: StopToken | None) -> bool:
+    def _get(self) -> tuple[T, ...]:
+        """Return the oldest item, or nothing if it has to be waited for."""
+        with self._lock:
+            if self._items:
+                item = self._items.popleft()
+                self._wake(self._producers)
+                return (item,)
+            if self._closed:
+                raise ChannelClosed("The channel is closed and empty.")
+            return ()
+
+    def _raise_if_over(self, deadline: Deadline, stop: StopToken | None, what: str) -> None:
+        """End a wait; only after a try in vain, so that no item or room stays behind with nobody woken for it."""
         if stop is not None:
             stop.raise_if_requested()
-        if self._stock.take():
-            return True
-        self._raise_if_drained()
-        return False
+        if deadline.expired:
+            raise ChannelTimeout(what)
 
     @contextmanager
-    def _in_line(self, line: _Line, waiter: Waiter, stop: StopToken | None) -> Iterator[Waiter]:
-        """Stand in line, to be woken by a turn, by closing or by `stop`; pass on a turn not used."""
-        remove = None
+    def _waiting(self, line: deque[Gate | Bell], waiter: Waiter, stop: StopToken | None) -> Iterator[Waiter]:
+        """Stand in line, to be woken when a try is worth it, or by `stop`; one that breaks off wakes the next."""
+        remove, broken_off = None, True
         try:
             with self._lock:
-                line.join(waiter)
-                if self._closed and (line is self._room or not self._items):
+                line.append(waiter)
+                some = self._items if line is self._consumers else len(self._items) < self._capacity
+                if some or self._closed:
                     waiter.wake()
             # The callback only wakes, without a lock; the waiter then finds out why it was woken.
             remove = stop.add_callback(waiter.wake) if stop is not None else None
             yield waiter
+            broken_off = False
         finally:
             if remove is not None:
                 remove()
             with self._lock:
-                line.leave(waiter)
+                with suppress(ValueError):  # it was woken by its turn
+                    line.remove(waiter)
+                if broken_off:
+                    self._wake(line)
 
-    def _put_in_turn(self, waiter: Gate | Bell, item: T, timeout: float | None, stop: StopToken | None) -> None:
-        with self._lock:
-            if self._closed:
-                raise ChannelClosed("The channel was closed while this item waited for room.")
-            if self._room.use_turn(waiter):
-                self._push(item)
-                return
-        if stop is not None:
-            stop.raise_if_requested()
-        raise ChannelTimeout(f"All {self._capacity} places of the channel stayed taken for {timeout} s.")
-
-    def _get_in_turn(self, waiter: Gate | Bell, timeout: float | None, stop: StopToken | None) -> T:
-        with self._lock:
-            if self._stock.use_turn(waiter):
-                return self._pop()
-            self._raise_if_drained()
-        if stop is not None:
-            stop.raise_if_requested()
-        raise ChannelTimeout(f"Nothing came out of the channel for {timeout} s.")
-
-    def _raise_if_drained(self) -> None:
-        if self._closed and not self._items:
-            raise ChannelClosed("The channel is closed and empty.")
-
-    def _push(self, item: T) -> None:
-        self._items.append(item)
-        self._stock.give()
-
-    def _pop(self) -> T:
-        item = self._items.popleft()
-        self._room.give()
-        if self._closed and not self._items:
-            self._stock.dismiss()
-        return item
-
-
-class _Line:
-    """Those who wait for one thing, in order; used under the channel's lock.
-
-    While anybody waits, nothing is free: what becomes free is the turn of the first in line. The lock is
-    reentrant, so others may leave or be dismissed between any two steps, and no step relies on the one before.
-    """
-
-    __slots__ = ("_free", "_turns", "_waiting")
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-        self._waiting: deque[Gate | Bell] = deque()
-        self._turns: set[Gate | Bell] = set()
-
-    def take(self) -> bool:
-        """Take one without waiting, if one is free."""
-        if self._free == 0:
-            return False
-        self._free -= 1
-        return True
-
-    def give(self) -> None:
-        """Add one: the turn of the first in line who can still be woken, or free for anyone."""
-        while (waiter := self._step_out()) is not None:
-            if waiter.wake():
-                self._turns.add(waiter)
-                return
-        self._free += 1
-
-    def join(self, waiter: Gate | Bell) -> None:
-        """Stand at the end of the line; it is the waiter's turn at once if one became free meanwhile."""
-        self._waiting.append(waiter)
-        if self.take():
-            self.give()
-
-    def use_turn(self, waiter: Gate | Bell) -> bool:
-        """Take one if it is the waiter's turn; or if one is free although something else woke the waiter."""
-        if waiter in self._turns:
-            self._turns.discard(waiter)
+    def _wake(self, line: deque[Gate | Bell]) -> bool:
+        """Wake the first in line who can be; others may leave between any two steps, the lock being reentrant."""
+        with suppress(IndexError):
+            while not line.popleft().wake():
+                pass  # its loop is closed
             return True
-        return self.take()
-
-    def leave(self, waiter: Gate | Bell) -> None:
-        """Go; a turn that was not used goes to the next."""
-        if waiter in self._turns:
-            self._turns.discard(waiter)
-            self.give()
-        else:
-            with suppress(ValueError):  # dismissed
-                self._waiting.remove(waiter)
-
-    def dismiss(self) -> None:
-        """Wake all who wait, without a turn."""
-        while (waiter := self._step_out()) is not None:
-            waiter.wake()
-
-    def _step_out(self) -> Gate | Bell | None:
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
+        return False
