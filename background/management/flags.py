@@ -9,6 +9,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from background.host.retirement import Share, memory
+from background.management.arguments import whole
+
+positive = whole(1, 1_000_000)
 
 
 def add_flags(parser: CommandParser) -> None:
@@ -52,12 +55,6 @@ def add_flags(parser: CommandParser) -> None:
 
 def names(text: str) -> tuple[str, ...]:
     return tuple(one for part in text.split(",") if (one := part.strip()))
-
-
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(_("%(text)r is not a whole number from 1") % {"text": text})
-    return int(text)
 
 
 def address(text: str) -> tuple[str, int]:

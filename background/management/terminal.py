@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO, cast
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -151,15 +152,7 @@ def table(
 
 def as_json(out: Writer, value: Any) -> None:
     """Write JSON for programs: codes, instants in UTC, and nothing but ASCII, which no terminal obeys or refuses."""
-    out.write(json.dumps(value, indent=2, default=_jsonable) + "\n")
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
+    out.write(json.dumps(value, indent=2, cls=DjangoJSONEncoder) + "\n")
 
 
 def ago(instant: datetime | None, now: datetime | None = None) -> str:

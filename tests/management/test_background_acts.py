@@ -14,7 +14,6 @@ from django.utils import timezone, translation
 from background import catalog, registry
 from background.compat import BUILT_IN
 from background.management import terminal
-from background.management.screen import repeat
 from background.models import Host, Job, Queue, Run, Service, ServicePause
 from background.testing import drain
 from tests.app import background as tasks
@@ -286,36 +285,6 @@ def test_without_rich_tables_are_plain_columns(monkeypatch):
     shown = background("jobs", out=Terminal())
     assert "app.often" in shown
     assert "\x1b" not in shown
-
-
-def stop_after(times):
-    left = iter(range(times - 1))
-
-    def wait(seconds):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-
-    return wait
-
-
-def test_watch_prints_again_and_again_where_there_is_no_terminal():
-    out = io.StringIO()
-    repeat(out, lambda: "state", 1, wait=stop_after(3))
-
-    assert out.getvalue().count("state") == 3
-    assert "\x1b" not in out.getvalue()
-
-
-@pytest.mark.parametrize("rich", [True, False])
-def test_watch_has_a_screen_of_its_own_on_a_terminal(rich, monkeypatch):
-    monkeypatch.setattr("background.management.screen.RICH", rich)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    out = Terminal()
-    repeat(out, lambda: "▲ state", 1, wait=stop_after(2))
-
-    assert "▲ state" in out.getvalue()
-    assert ("\x1b[?1049h" in out.getvalue()) == ("\x1b[?1049l" in out.getvalue()) == rich
 
 
 def test_watch_goes_on_while_the_database_is_away(monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,7 +16,6 @@ from django.utils.translation import ngettext
 from background.attention import Finding, attention
 from background.management import acting, reading
 from background.management.arguments import LISTS, VERBS, add_verbs, no_such
-from background.management.screen import repeat
 from background.management.terminal import ago, as_json, duration, plain, table
 from background.models import Host, Job, Run, Service
 from background.scope import refresh_connections
@@ -111,7 +111,15 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def do_watch(self, options: dict[str, Any]) -> None:
-        repeat(self.stdout, self._screen, max(options["interval"], 0.5), self.colour)
+        stream: Any = getattr(self.stdout, "_out", self.stdout)
+        clear = "\x1b[2J\x1b[H" if stream.isatty() else ""
+        try:
+            while True:
+                stream.write(f"{clear}{self._screen()}\n")
+                stream.flush()
+                time.sleep(max(options["interval"], 0.5))
+        except KeyboardInterrupt:
+            stream.write("\n")
 
     def _screen(self) -> str:
         """Return status and newest runs as text; why not, where the database does not answer."""

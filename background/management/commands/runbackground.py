@@ -14,7 +14,6 @@ from django.db import Error, InterfaceError, OperationalError, connections
 from django.utils.translation import gettext as _
 
 from background import registry
-from background.compat import task_backends
 from background.conf import get_settings
 from background.exceptions import BackgroundError, QueueNotFound, ServiceNotFound
 from background.host import Host, Options
@@ -23,10 +22,10 @@ from background.host.processes import ORPHANED, WorkerProcesses, time_of_child, 
 from background.host.reload import Reloader, supervise
 from background.host.retirement import Retirement
 from background.host.signals import handling
+from background.management.acting import known_queues
 from background.management.first_user import make_first_user
 from background.management.flags import add_flags, check_share, child_arguments, share_of, supervises
 from background.management.terminal import banner, configure_logging
-from background.queue.pause import queue_names
 from background.scope import database_alias
 from background.services.base import BackgroundService
 from background.web.health import Health
@@ -174,23 +173,15 @@ class Command(BaseCommand):
 def check_queues(options: dict[str, Any]) -> None:
     """Raise QueueNotFound for a queue on the command line that nothing names."""
     asked = [*(options["queues"] or ()), *options["exclude_queues"]]
-    if not asked:
-        return
-    known = {task.queue_name for task in registry.tasks().values()} | {"default"}
-    for params in task_backends.settings.values():
-        known.update(params.get("QUEUES") or ())
     try:
-        known.update(queue_names())
+        known = known_queues() if asked else set()
     except Error:
         return  # without tables or database nobody can say
-    for name in asked:
-        if name not in known:
-            raise QueueNotFound(
-                _(
-                    "No queue is named %(name)r; known are: %(known)s. List it in TASKS' QUEUES if runs for it will come."
-                )
-                % {"name": name, "known": ", ".join(sorted(known))}
-            )
+    if unknown := [name for name in asked if name not in known]:
+        raise QueueNotFound(
+            _("No queue is named %(name)r; known are: %(known)s. List it in TASKS' QUEUES if runs for it will come.")
+            % {"name": unknown[0], "known": ", ".join(sorted(known))}
+        )
 
 
 def chosen_services(options: dict[str, Any]) -> list[type[BackgroundService]]:
