@@ -36,25 +36,30 @@ class Schedule(Protocol):
     @property
     def timezone(self) -> str | None:
         """The zone whose wall clock it follows; None for none, or (cron) for the project's."""
-
-    def next(self, after: datetime) -> datetime | None:
-        """Return the first occurrence strictly after `after`, or None."""
-
-    def between(self, start: datetime, stop: datetime) -> list[datetime]:
-        """Return every occurrence in (start, stop], oldest first. The caller bounds the span."""
-
-    def latest(self, start: datetime, stop: datetime) -> datetime | None:
-        """Return the newest occurrence in (start, stop], or None; cheap however long the span."""
-
-    def last(self, start: datetime, stop: datetime, n: int) -> list[datetime]:
-        """Return the newest `n` occurrences in (start, stop], oldest first; cheap however long the span."""
+        return None
 
     def in_zone(self, name: str | None) -> Schedule:
         """Return this schedule in that zone if it follows a wall clock and has no zone yet, else itself."""
+        return self
+
+    def next(self, after: datetime) -> datetime | None:
+        """Return the first occurrence strictly after `after`; None if there is none before the year 10000."""
+
+    def between(self, start: datetime, stop: datetime) -> list[datetime]:
+        """Return every occurrence in (start, stop], oldest first. The caller bounds the span."""
+        ...
+
+    def last(self, start: datetime, stop: datetime, n: int) -> list[datetime]:
+        """Return the newest `n` occurrences in (start, stop], oldest first; cheap however long the span."""
+        ...
+
+    def latest(self, start: datetime, stop: datetime) -> datetime | None:
+        """Return the newest occurrence in (start, stop], or None; cheap however long the span."""
+        return next(iter(self.last(start, stop, 1)), None)
 
 
 @dataclass(frozen=True)
-class Every:
+class Every(Schedule):
     """Occurrences at anchor + k × interval, k from 0: elapsed time, so no clock change and no restart moves them.
 
     Without an anchor they count from the Unix epoch, so all hosts agree. Raises InvalidSchedule below 0.01 s (1 s in written
@@ -77,37 +82,16 @@ class Every:
         number = f"{self.interval / UNITS[unit]:.6f}".rstrip("0").rstrip(".")
         return f"every {number}{unit}" + (f" from {_iso(self.anchor)}" if self.anchor else "")
 
-    @property
-    def timezone(self) -> None:
-        return None
-
-    @property
-    def seconds(self) -> float:
-        """The interval in seconds."""
-        return self.interval.total_seconds()
-
-    def in_zone(self, name: str | None) -> Every:
-        """Return itself: elapsed time has no zone."""
-        return self
-
     def next(self, after: datetime) -> datetime | None:
-        """Return the first occurrence strictly after `after`, in UTC; None if there is none before the year 10000."""
         try:
             return self._at(self._first_after(after))
         except OverflowError:
             return None
 
     def between(self, start: datetime, stop: datetime) -> list[datetime]:
-        """Return every occurrence in (start, stop], oldest first."""
         return [self._at(k) for k in self._ticks(start, stop)]
 
-    def latest(self, start: datetime, stop: datetime) -> datetime | None:
-        """Return the newest occurrence in (start, stop], or None."""
-        ticks = self._ticks(start, stop)
-        return self._at(ticks[-1]) if ticks else None
-
     def last(self, start: datetime, stop: datetime, n: int) -> list[datetime]:
-        """Return the newest `n` occurrences in (start, stop], oldest first."""
         return [self._at(k) for k in self._ticks(start, stop)[-n:]] if n > 0 else []
 
     def _ticks(self, start: datetime, stop: datetime) -> range:
@@ -121,7 +105,7 @@ class Every:
 
 
 @dataclass(frozen=True)
-class At:
+class At(Schedule):
     """One occurrence, at `instant`. Raises InvalidSchedule for a naive one."""
 
     instant: datetime
@@ -132,28 +116,13 @@ class At:
     def __str__(self) -> str:
         return f"at {_iso(self.instant)}"
 
-    @property
-    def timezone(self) -> None:
-        return None
-
-    def in_zone(self, name: str | None) -> At:
-        """Return itself: an instant is the same everywhere."""
-        return self
-
     def next(self, after: datetime) -> datetime | None:
-        """Return the instant if it lies after `after`, else None."""
         return self.instant if self.instant > as_utc(after) else None
 
     def between(self, start: datetime, stop: datetime) -> list[datetime]:
-        """Return the instant if it lies in (start, stop]."""
         return [self.instant] if as_utc(start) < self.instant <= as_utc(stop) else []
 
-    def latest(self, start: datetime, stop: datetime) -> datetime | None:
-        """Return the instant if it lies in (start, stop], else None."""
-        return next(iter(self.between(start, stop)), None)
-
     def last(self, start: datetime, stop: datetime, n: int) -> list[datetime]:
-        """Return the instant if it lies in (start, stop]."""
         return self.between(start, stop) if n > 0 else []
 
 

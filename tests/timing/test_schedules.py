@@ -74,7 +74,7 @@ def test_an_impossible_interval_is_refused(amount: dict[str, float]) -> None:
 
 def test_code_may_tick_faster_than_text() -> None:
     assert every(seconds=0.05).next(NOW) == NOW + timedelta(milliseconds=50)
-    assert every(seconds=0.05).seconds == 0.05
+    assert every(seconds=0.05).interval == timedelta(milliseconds=50)
     with pytest.raises(InvalidSchedule, match="at least 1 second"):
         parse("every 0.05s")
 
