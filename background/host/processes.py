@@ -22,7 +22,6 @@ from background.dialects import dialect
 from background.engine.base import AWAY, EngineService
 from background.host.asking import ask_apart
 from background.host.guardian import Guardian
-from background.host.retirement import Share
 from background.host.shutdown import LEAST, RESERVE
 from background.models import Host as HostRow
 from background.queue.rescue import forget_services, rescue
@@ -40,45 +39,21 @@ PAUSE = 0.5
 ORPHANED, INSIST = 1.3, 1.5
 # How a process ends that was told to stop: by itself, or by SIGTERM's default when it had not begun yet.
 CLEAN = (0, -signal.SIGTERM)
-# Processes of one place at once: one that works, one that finishes what it has begun.
-MOST = 2
 
 
 class WorkerProcess:
     """One process that executes runs, as its parent sees it."""
 
-    def __init__(self, number: int, parent: uuid.UUID, command: Sequence[str]) -> None:
-        self.number = number
+    def __init__(self, parent: uuid.UUID, command: Sequence[str]) -> None:
         self.parent = parent  # the id that its row tells: the parent may have another by the time it dies
-        self.share = ""  # what it has done, once it says that it is enough
         self.started_at = time.monotonic()
-        self._ear, mouth = os.pipe()
-        os.set_blocking(self._ear, False)
-        try:
-            self.popen = subprocess.Popen(
-                [*command, "--child-of", f"{os.getpid()}:{parent}:{mouth}"],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=[mouth],
-            )
-        except BaseException:
-            os.close(self._ear)
-            raise
-        finally:
-            os.close(mouth)
+        self.popen = subprocess.Popen(
+            [*command, "--child-of", f"{os.getpid()}:{parent}"], stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
     @property
     def pid(self) -> int:
         return self.popen.pid
-
-    def hear(self) -> None:
-        """Take note of what it says. Does not block."""
-        with suppress(BlockingIOError):
-            if said := os.read(self._ear, 1000):
-                self.share = said.decode(errors="replace").strip()
-
-    def close(self) -> None:
-        os.close(self._ear)
 
 
 class Place:
@@ -86,31 +61,27 @@ class Place:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.processes: list[WorkerProcess] = []
+        self.process: WorkerProcess | None = None
         self.start_after = 0.0
         self.crashes = 0
-        self.shares = 0  # how many processes have done theirs
-
-    def has_room(self) -> bool:
-        """Whether a process is missing: nobody works, and not too many still finish what they have begun."""
-        return len(self.processes) < MOST and all(one.share for one in self.processes)
+        self.is_new = True  # no process of it has ended yet
 
 
 class WorkerProcesses(EngineService):
     """Keeps N worker processes running; services, scheduler and web stay in the parent.
 
     A process that has done its share (`--max-runs-per-process`, `--max-memory-per-process`) finishes what it has begun, however
-    long that takes, while the next one works already. A third one waits until the first has ended.
+    long that takes, and ends with exit code 0; then the next one takes its place.
     """
 
     stops_late = False
 
-    def __init__(self, host: Any, count: int, arguments: Sequence[str], share: Share | None = None) -> None:
+    def __init__(self, host: Any, count: int, arguments: Sequence[str], max_runs: int | None = None) -> None:
         super().__init__(host)
         self.places = [Place(number + 1) for number in range(count)]
         self._problems: list[str] = host.problems
         self._arguments = list(arguments)
-        self._share = share or Share()
+        self._max_runs = max_runs
         self._backoff = Backoff(initial=0.5, maximum=30)
         self._guardian = Guardian()
         self._dead: list[WorkerProcess] = []  # what they held is still to be released
@@ -119,15 +90,15 @@ class WorkerProcesses(EngineService):
 
     @property
     def processes(self) -> list[WorkerProcess]:
-        return [process for place in self.places for process in place.processes]
+        return [place.process for place in self.places if place.process is not None]
 
     def step(self, stop: StopToken) -> float:
         """Start what should run, take note of what has died."""
         before = self.processes
         for place in self.places:
-            for process in list(place.processes):
-                self._look_at(place, process)
-            if place.has_room() and time.monotonic() >= place.start_after and not stop.requested:
+            if place.process is not None and place.process.popen.poll() is not None:
+                self._over(place, place.process)
+            if place.process is None and time.monotonic() >= place.start_after and not stop.requested:
                 self._start(place)
         if self.processes != before:
             self._guardian.watch(process.pid for process in self.processes)
@@ -135,40 +106,29 @@ class WorkerProcesses(EngineService):
         return LOOK
 
     def _start(self, place: Place) -> None:
-        share = self._share if place.shares else self._share.first(place.number, len(self.places))
-        name = f"{self.host.name}/{place.number}"
-        command = [*command_line(), *self._arguments, *share.flags(), "--name", name]
-        process = WorkerProcess(place.number, self.host.id, command)
-        place.processes.append(process)
-        logger.info("worker process %d started (pid %d)", place.number, process.pid)
-
-    def _look_at(self, place: Place, process: WorkerProcess) -> None:
-        known = process.share
-        is_over = process.popen.poll() is not None
-        process.hear()
-        if process.share and not known:
-            place.shares += 1
-            place.start_after, place.crashes = 0.0, 0
-            logger.info("worker process %d (pid %d) is replaced after %s", place.number, process.pid, process.share)
-        if is_over:
-            self._over(place, process)
+        command = [*command_line(), *self._arguments, "--name", f"{self.host.name}/{place.number}"]
+        if most := self._max_runs:
+            # The first ones less from place to place, so that they do not end together.
+            less = most * (place.number - 1) // (2 * len(self.places)) if place.is_new else 0
+            command += ["--max-runs", str(most - less)]
+        place.process = WorkerProcess(self.host.id, command)
+        logger.info("worker process %d started (pid %d)", place.number, place.process.pid)
 
     def _over(self, place: Place, process: WorkerProcess) -> None:
-        self._forget(place, process)
         code = process.popen.returncode
-        if process.share:
-            if code:
-                logger.error("worker process %d (pid %d) ended with exit code %s", place.number, process.pid, code)
+        self._forget(place, process)
+        if not code:
+            place.start_after, place.crashes = 0.0, 0
+            logger.info("worker process %d (pid %d) has done its share and is replaced", place.number, process.pid)
             return
         place.crashes = 1 if time.monotonic() - process.started_at > HEALTHY else place.crashes + 1
         delay = self._backoff.delay(place.crashes)
         place.start_after = time.monotonic() + delay
         words = "worker process %d (pid %d) died with exit code %s, starts again in %.1f s"
-        logger.log(logging.ERROR if code else logging.WARNING, words, place.number, process.pid, code, delay)
+        logger.error(words, place.number, process.pid, code, delay)
 
     def _forget(self, place: Place, process: WorkerProcess) -> None:
-        place.processes.remove(process)
-        process.close()
+        place.process, place.is_new = None, False
         self._dead.append(process)
 
     def _release(self) -> None:
@@ -193,13 +153,13 @@ class WorkerProcesses(EngineService):
         for process in self.processes:
             process.popen.send_signal(signal.SIGTERM)
         for place in self.places:
-            for process in list(place.processes):
-                self._end(process, stop)
-                self._forget(place, process)
+            if place.process is not None:
+                self._end(place.number, place.process, stop)
+                self._forget(place, place.process)
         self._guardian.close()
         self._release_in_time(stop.deadline or Deadline())
 
-    def _end(self, process: WorkerProcess, stop: StopToken) -> None:
+    def _end(self, number: int, process: WorkerProcess, stop: StopToken) -> None:
         left = stop.remaining()
         try:
             code = process.popen.wait(None if left is None else max(left - spare(), 0))
@@ -207,10 +167,10 @@ class WorkerProcesses(EngineService):
             process.popen.kill()
             with suppress(subprocess.TimeoutExpired):
                 process.popen.wait(LEAST)
-            self._problems.append(f"worker process {process.number} (pid {process.pid}) did not stop and was killed")
+            self._problems.append(f"worker process {number} (pid {process.pid}) did not stop and was killed")
             return
         if code not in CLEAN:
-            self._problems.append(f"worker process {process.number} (pid {process.pid}) ended with exit code {code}")
+            self._problems.append(f"worker process {number} (pid {process.pid}) ended with exit code {code}")
 
     def _release_in_time(self, deadline: Deadline) -> None:
         """Release what is still to be, as far as there is time for it."""

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from background.host.retirement import Share, memory
+from background.host.retirement import memory
 from background.management.arguments import whole
 
 positive = whole(1, 1_000_000)
@@ -64,19 +64,20 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def share_of(options: dict[str, Any]) -> Share:
-    return Share(options["max_runs_per_process"], options["max_memory_per_process"])
+def limits_share(options: dict[str, Any]) -> bool:
+    """Whether a worker process is replaced after so many runs, or above so much memory."""
+    return bool(options["max_runs_per_process"] or options["max_memory_per_process"])
 
 
 def supervises(options: dict[str, Any], processes: int) -> bool:
     """Whether this process has worker processes, and executes no runs itself."""
     alone = options["no_worker"] or options["child_of"] or options["drain"] or options["max_runs"]
-    return not alone and (processes > 1 or (bool(options["processes"]) and bool(share_of(options))))
+    return not alone and (processes > 1 or (bool(options["processes"]) and limits_share(options)))
 
 
 def check_share(options: dict[str, Any], processes: int) -> None:
     """Raise CommandError for limits per process where no process could be replaced or measured."""
-    if not share_of(options) or options["child_of"]:
+    if not limits_share(options) or options["child_of"]:
         return
     if not supervises(options, processes):
         raise CommandError(
@@ -105,9 +106,7 @@ def child_arguments(options: dict[str, Any]) -> list[str]:
     for flag in ("queues", "exclude_queues"):
         if options[flag]:
             found += [f"--{flag.replace('_', '-')}", ",".join(options[flag])]
-    if options["concurrency"]:
-        found += ["--concurrency", str(options["concurrency"])]
-    for flag in ("settings", "pythonpath"):
+    for flag in ("concurrency", "max_memory_per_process", "settings", "pythonpath"):
         if options[flag]:
-            found += [f"--{flag}", options[flag]]
+            found += [f"--{flag.replace('_', '-')}", str(options[flag])]
     return found

@@ -191,9 +191,9 @@ class FakeProcess:
 
     made = []
 
-    def __init__(self, number, parent, command):
-        self.number, self.parent, self.command = number, parent, command
-        self.share, self.started_at, self.pid = "", time.monotonic(), 10_000_000 + len(self.made)
+    def __init__(self, parent, command):
+        self.parent, self.command = parent, command
+        self.started_at, self.pid = time.monotonic(), 10_000_000 + len(self.made)
         self.popen, self.returncode = self, None
         self.made.append(self)
 
@@ -205,12 +205,6 @@ class FakeProcess:
 
     def send_signal(self, number):
         self.returncode = -number
-
-    def hear(self):
-        pass
-
-    def close(self):
-        pass
 
 
 class FakeHost:
@@ -266,29 +260,21 @@ def test_the_delay_grows_and_begins_anew_after_a_long_life(parent, monkeypatch, 
     assert len(FakeProcess.made) == 5
 
 
-def test_one_process_works_and_one_finishes_but_a_third_waits(parent, monkeypatch):
+def test_one_that_has_done_its_share_is_replaced_at_once(parent, monkeypatch):
     monkeypatch.setattr(module, "release_runs_of", lambda dead: None)
     supervisor, stop = parent(), StopToken()
-    for _ in range(5):
+    for made in range(1, 4):
         supervisor.step(stop)
-        for process in FakeProcess.made:
-            process.share = "5 runs"
-    assert len(FakeProcess.made) == 2
-    FakeProcess.made[0].returncode = 0
-    supervisor.step(stop)
-    assert len(FakeProcess.made) == 3
+        assert len(FakeProcess.made) == made
+        FakeProcess.made[-1].returncode = 0
 
 
 def test_the_first_processes_do_not_all_end_after_the_same_number_of_runs(parent, monkeypatch):
-    supervisor = parent(4, share=module.Share(runs=1000))
-    supervisor.step(StopToken())
-    assert [one.command[one.command.index("--max-runs-per-process") + 1] for one in FakeProcess.made] == [
-        "1000",
-        "875",
-        "750",
-        "625",
-    ]
-    assert [module.Share(runs=1).first(number, 4).runs for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    for most, shares in ((1000, ["1000", "875", "750", "625"]), (1, ["1"] * 4)):
+        FakeProcess.made.clear()
+        supervisor = parent(4, max_runs=most)
+        supervisor.step(StopToken())
+        assert [one.command[one.command.index("--max-runs") + 1] for one in FakeProcess.made] == shares
 
 
 @pytest.mark.parametrize(("code", "problems"), [(0, 0), (-15, 0), (5, 1), (4, 1), (-9, 1)])
@@ -314,7 +300,7 @@ def test_a_process_is_replaced_after_its_share_of_runs_without_any_error():
     of_each = [effects("where").count(pid) for pid in set(effects("where"))]
     assert max(of_each) <= 4 and len(of_each) >= 4
     assert set(Run.objects.values_list("attempt", "lost")) == {(1, 0)}
-    assert "is replaced after 4 runs" in parent.output
+    assert "has done its share and is replaced" in parent.output
     assert bad_lines(parent) == []
     assert set(Host.objects.values_list("state", "exit_code")) == {("stopped", 0)}
 
@@ -322,12 +308,12 @@ def test_a_process_is_replaced_after_its_share_of_runs_without_any_error():
 def test_a_process_that_takes_too_much_memory_is_replaced_without_any_error():
     with workers("--max-memory-per-process", "250", count=2) as parent:
         tasks.eat.enqueue(200)
-        line = parent.wait_for_line("MB of memory, more than 250")
+        parent.wait_for_line("MB of memory, more than 250")
         parent.wait_for_line("services running", count=4)
         tasks.where.enqueue()
         wait_until(lambda: effects("where"))
         assert parent.stop() == 0, parent.output
-    assert re.search(r"worker process \d \(pid \d+\) is replaced after \d{3} MB", line)
+    assert "has done its share and is replaced" in parent.output
     assert bad_lines(parent) == []
     assert effects("ate")[0] not in effects("where")
 
@@ -338,23 +324,21 @@ def test_a_limit_of_memory_below_what_the_site_needs_is_told_and_runs_are_still_
         for _ in range(3):
             tasks.where.enqueue()
         wait_until(lambda: len(effects("where")) == 3)
-        parent.wait_for_line("is replaced after")
+        parent.wait_for_line("has done its share and is replaced")
         assert parent.stop() == 0, parent.output
 
 
-def test_a_replaced_process_finishes_its_long_run_while_the_next_one_works(tmp_path):
+def test_a_process_finishes_its_long_run_before_it_is_replaced(tmp_path):
     go = tmp_path / "go"
     with workers("--max-runs-per-process", "2", count=1, SHUTDOWN_TIMEOUT=2) as parent:
         tasks.wait_for_file.enqueue(str(go))
         (old,) = waiting_in()
-        tasks.where.enqueue()
-        parent.wait_for_line("is replaced after 2 runs")
-        tasks.where.enqueue()
-        wait_until(lambda: len(set(effects("where"))) == 2)
-        assert is_alive(old)
+        for _ in range(2):
+            tasks.where.enqueue()
+        wait_until(lambda: effects("where") == [str(old)])
         go.touch()
-        wait_until(lambda: effects("waited") == [str(old)])
-        wait_until(lambda: not is_alive(old))
+        wait_until(lambda: len(set(effects("where"))) == 2)
+        assert effects("waited") == [str(old)] and not is_alive(old)
         assert parent.stop() == 0, parent.output
     assert set(Run.objects.values_list("status", "attempt", "lost")) == {("succeeded", 1, 0)}
     assert bad_lines(parent) == []

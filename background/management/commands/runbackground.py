@@ -24,7 +24,7 @@ from background.host.retirement import Retirement
 from background.host.signals import handling
 from background.management.acting import known_queues
 from background.management.first_user import make_first_user
-from background.management.flags import add_flags, check_share, child_arguments, share_of, supervises
+from background.management.flags import add_flags, check_share, child_arguments, supervises
 from background.management.terminal import banner, configure_logging
 from background.scope import database_alias
 from background.services.base import BackgroundService
@@ -120,11 +120,10 @@ class Command(BaseCommand):
         return bool(options["reload"] if options["reload"] is not None else settings.DEBUG)
 
     def _options(self, options: dict[str, Any], processes: int) -> Options:
-        _pid, parent, report_to = options["child_of"].split(":") if options["child_of"] else ("", "", "")
-        many, share = supervises(options, processes), share_of(options)
+        parent, many = options["child_of"].partition(":")[2], supervises(options, processes)
         extra: list[Any] = []
-        if parent and share:
-            extra.append(lambda host: Retirement(host, share, int(report_to)))
+        if parent and (megabytes := options["max_memory_per_process"]):
+            extra.append(lambda host: Retirement(host, megabytes))
         if options["reloaded"]:
             extra.append(Reloader)
         if options["health"]:
@@ -139,13 +138,13 @@ class Command(BaseCommand):
             schedules=not options["no_scheduler"] and not options["drain"] and not parent,
             concurrency=options["concurrency"],
             drain=options["drain"],
-            max_runs=share.runs if parent else options["max_runs"],
+            max_runs=options["max_runs"],
             parent=uuid.UUID(parent) if parent else None,
             extra=tuple(extra),
         )
 
     def _make_processes(self, host: Host, options: dict[str, Any], processes: int) -> WorkerProcesses:
-        self._processes = WorkerProcesses(host, processes, child_arguments(options), share_of(options))
+        self._processes = WorkerProcesses(host, processes, child_arguments(options), options["max_runs_per_process"])
         return self._processes
 
     def _greet(self, host: Host, options: dict[str, Any], processes: int) -> None:
