@@ -32,10 +32,8 @@ class ServiceStart(models.Model):
         # Its host disappeared.
         LOST = "lost", _("host lost")
 
-    id = models.UUIDField(
-        _("id"), primary_key=True, default=uuid7, editable=False, help_text=_("Made by the host; grows with time.")
-    )
-    name = models.CharField(_("name"), max_length=200, help_text=_("The service, as declared in code."))
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid7, editable=False)  # made by the host; grows with time
+    name = models.CharField(_("name"), max_length=200)  # the service, as declared in code
     host = models.ForeignKey(
         "background.Host",
         models.SET_NULL,
@@ -44,16 +42,14 @@ class ServiceStart(models.Model):
         db_constraint=False,
         related_name="+",
         verbose_name=_("host"),
-        help_text=_("Where it ran."),
     )
-    host_name = models.CharField(_("host name"), max_length=200, help_text=_("Kept when the host's row is pruned."))
-    restart = models.PositiveIntegerField(_("restart"), help_text=_("Restarts before, on this host; 0 is the first."))
-    started_at = models.DateTimeField(_("started at"), help_text=_("When it began."))
-    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True, help_text=_("When it was over."))
-    reason = models.CharField(
-        _("reason"), max_length=10, choices=Reason.choices, blank=True, help_text=_("Why it ended; empty: it goes on.")
-    )
-    error = models.CharField(_("error"), max_length=300, blank=True, help_text=_("Type and message of its failure."))
+    host_name = models.CharField(_("host name"), max_length=200)  # kept when the host's row is pruned
+    restart = models.PositiveIntegerField(_("restart"))  # restarts before, on this host; 0 is the first
+    started_at = models.DateTimeField(_("started at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)  # when it was over
+    # Why it ended; empty: it goes on.
+    reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices, blank=True)
+    error = models.CharField(_("error"), max_length=300, blank=True)  # type and message of its failure
 
     class Meta:
         verbose_name = _("start of a service")
