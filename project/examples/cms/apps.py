@@ -1,4 +1,4 @@
-"""A site of articles: thumbnails, a full-text index, and backups that have been restored before they are trusted."""
+"""A site of articles: thumbnails, a full-text index, and backups that are restored before they are trusted."""
 
 from django.apps import AppConfig
 
@@ -6,4 +6,3 @@ from django.apps import AppConfig
 class CmsConfig(AppConfig):
     name = "project.examples.cms"
     verbose_name = "Articles"
-    default_auto_field = "django.db.models.BigAutoField"

@@ -1,29 +1,34 @@
-"""Owns backups: database and uploaded files in a folder, trusted only after both were read back and compared."""
+"""Owns backups: a ZIP file with all rows and uploads, trusted only after an empty database was filled from it, and is the same."""
 
-import hashlib
-import json
 import logging
-import shutil
-import tarfile
-import tempfile
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
+from django.apps import apps
 from django.conf import settings
-from django.core.files.storage import Storage, default_storage
+from django.core.management import call_command
+from django.db import connection, connections, transaction
 from django.utils import timezone
-
-from project.examples.cms import databases
-from project.examples.cms.databases import BackupFailed
-from project.examples.cms.models import Backup
 
 logger = logging.getLogger(__name__)
 
-Say = Callable[[int, int, str], object]
-
+ROWS = "rows.jsonl"
 STEPS = 4
-CHUNK = 1 << 20
+# How a connection reads what stood there at one moment, whoever writes meanwhile and without holding anybody up.
+ONE_MOMENT: dict[str, dict[str, Any]] = {
+    "sqlite": {"transaction_mode": "DEFERRED"},
+    "postgresql": {"isolation_level": 3},  # psycopg's number of REPEATABLE READ
+    "mysql": {"isolation_level": "repeatable read"},
+}
+
+
+class BackupFailed(Exception):
+    """The restored database is not the one that was copied."""
 
 
 def folder() -> Path:
@@ -31,100 +36,86 @@ def folder() -> Path:
     return Path(settings.EXAMPLES_FOLDER) / "backups"
 
 
-def make(keep: int, say: Say) -> dict[str, Any]:
-    """Make a backup, verify it, keep the newest `keep`, and return the report. BackupFailed if it cannot be trusted. Blocks."""
-    folder().mkdir(parents=True, exist_ok=True)
-    folder().chmod(0o700)  # it holds what the database holds
-    name = timezone.now().strftime("%Y-%m-%dT%H-%M-%S-%fZ")
-    for left in folder().glob("*.part"):  # of a run that was killed
-        shutil.rmtree(left)
-    place = folder() / f"{name}.part"
-    place.mkdir()
+def make(keep: int, say: Callable[[int, int, str], object]) -> dict[str, Any]:
+    """Make a backup, verify it, keep the newest `keep`, and return the report. BackupFailed if it cannot be trusted. Blocks.
 
-    kind = databases.kind()
-    say(0, STEPS, "copying the database")
-    counts = kind.write(place / kind.file_name)
-    say(1, STEPS, "copying the uploaded files")
-    sums, unreadable = pack(default_storage, place / "media.tar")
-    manifest = {"made_at": name, "database": {"file": kind.file_name, "rows": counts}, "media": sums}
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=1))
-
-    say(2, STEPS, "restoring the database")
-    rows = databases.compare(counts, kind.restore(place / kind.file_name))
-    say(3, STEPS, "reading the uploaded files again")
-    check(place / "media.tar", sums)
-
-    size = sum(file.stat().st_size for file in place.iterdir())
-    place.rename(folder() / name)
-    Backup.objects.create(name=name, database=kind.how, rows=rows, files=len(sums), size=size)
+    No two at once, and in a process of its own: it opens databases under names that other threads should not see.
+    """
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what the database holds
+    part = folder() / "unfinished"
+    with TemporaryDirectory() as scratch, ZipFile(part, "w", ZIP_DEFLATED, strict_timestamps=False) as archive:
+        say(0, STEPS, "copying the database")
+        options = {**connection.settings_dict["OPTIONS"], **ONE_MOMENT[connection.vendor]}
+        with database("cms-copied", OPTIONS=options) as alias, transaction.atomic(using=alias):
+            dump(alias, Path(scratch, ROWS))
+        archive.write(Path(scratch, ROWS), ROWS)
+        say(1, STEPS, "copying the uploaded files")
+        unreadable = pack(archive)
+        files = len(archive.namelist()) - 1
+    say(2, STEPS, "restoring")
+    rows = verify(part)
+    say(3, STEPS, "deleting older ones")
+    path = part.rename(folder() / timezone.now().strftime("%Y-%m-%dT%H-%M-%S-%fZ.zip"))
+    old = sorted(folder().glob("*.zip"))[: -max(keep, 1)]
+    for one in old:
+        one.unlink()
     say(STEPS, STEPS, "verified")
-    return {
-        "backup": name,
-        "database": {"how": kind.how, "tables": len(counts), "rows": rows},
-        "media": {"files": len(sums), "unreadable": unreadable},
-        "bytes": size,
-        "deleted": prune(keep),
-    }
+    report = {"backup": path.name, "rows": rows, "files": files, "unreadable": unreadable}
+    return {**report, "bytes": path.stat().st_size, "deleted": [one.name for one in old]}
 
 
-def pack(storage: Storage, path: Path) -> tuple[dict[str, str], list[str]]:
-    """Put all files of a storage into a tar; return their checksums, and which could not be read: those are told of, once."""
-    sums: dict[str, str] = {}
-    unreadable = []
-    with tarfile.open(path, "w") as archive:
-        for name in walk(storage):
-            # A copy first: a file may grow while it is read, and a tar says the length beforehand.
-            with tempfile.SpooledTemporaryFile(CHUNK) as copy:
-                try:
-                    with storage.open(name) as source:
-                        shutil.copyfileobj(source, copy, CHUNK)
-                except OSError as error:
-                    logger.warning("not in the backup: %s (%s)", name, error.strerror)
-                    unreadable.append(name)
-                    continue
-                info = tarfile.TarInfo(name)
-                info.size = copy.tell()
-                copy.seek(0)
-                sums[name] = checksum(copy)
-                copy.seek(0)
-                archive.addfile(info, copy)
-    return sums, unreadable
+def pack(archive: ZipFile) -> list[str]:
+    """Put the uploaded files into an archive; return which could not be read: those are told of, and the rest goes on."""
+    errors: list[OSError] = []
+    for place, _, names in os.walk(settings.MEDIA_ROOT, onerror=errors.append):
+        for path in sorted(Path(place, name) for name in names):
+            try:
+                archive.write(path, Path("media", path.relative_to(settings.MEDIA_ROOT)))
+            except OSError as error:
+                errors.append(error)
+    for error in errors:
+        logger.warning("not in the backup: %s (%s)", error.filename, error.strerror)
+    return [str(error.filename) for error in errors]
 
 
-def walk(storage: Storage, at: str = "") -> Iterator[str]:
-    """Yield the names of all files in a storage."""
+def verify(path: Path) -> int:
+    """Fill an empty database from a backup, compare the two row by row, and return how many rows they have. Blocks."""
+    with TemporaryDirectory() as scratch:
+        copied, restored = Path(scratch, ROWS), Path(scratch, f"restored-{ROWS}")
+        with ZipFile(path) as archive:
+            if damaged := archive.testzip():  # reads all files, and compares their checksums
+                raise BackupFailed(f"{damaged} is damaged.")
+            archive.extract(ROWS, scratch)
+        engine = "django.db.backends.sqlite3"
+        with database("cms-restored", ENGINE=engine, NAME=f"{scratch}/restored.sqlite3", OPTIONS={}) as alias:
+            with connections[alias].schema_editor() as editor:
+                for model in models():
+                    editor.create_model(model)
+            call_command("loaddata", copied, database=alias, verbosity=0)
+            dump(alias, restored)
+        with copied.open() as before, restored.open() as after:
+            rows, again = set(before), set(after)
+    if wrong := sorted(rows ^ again):
+        raise BackupFailed(f"The restored database differs by {len(wrong)} rows; the first: {wrong[0]:.200}")
+    return len(rows)
+
+
+def dump(alias: str, path: Path) -> None:
+    """Write all rows to a file, one to a line, as `loaddata` reads them."""
+    labels = [model._meta.label for model in models()]
+    call_command("dumpdata", *labels, database=alias, format="jsonl", output=path, use_base_manager=True, verbosity=0)
+
+
+def models() -> list[Any]:
+    return [model for model in apps.get_models() if model._meta.managed and not model._meta.proxy]
+
+
+@contextmanager
+def database(alias: str, **conf: Any) -> Iterator[str]:
+    """Another connection than the site's, for as long as the block lasts."""
+    connections.databases[alias] = {**connection.settings_dict, **conf}
     try:
-        folders, files = storage.listdir(at)
-    except FileNotFoundError:  # nothing was uploaded yet
-        return
-    yield from (f"{at}{name}" for name in sorted(files))
-    for name in sorted(folders):
-        yield from walk(storage, f"{at}{name}/")
-
-
-def checksum(file: Any) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check(path: Path, sums: dict[str, str]) -> None:
-    """Read each file in the tar; BackupFailed names those that are not what they were."""
-    try:
-        with tarfile.open(path) as archive:
-            found = {member.name: checksum(archive.extractfile(member)) for member in archive}
-    except (tarfile.TarError, OSError) as error:
-        raise BackupFailed(f"{path.name} cannot be read: {error}") from error
-    wrong = sorted(name for name in sums.keys() | found.keys() if sums.get(name) != found.get(name))
-    if wrong:
-        raise BackupFailed(
-            f"{path.name} does not hold what was uploaded: {', '.join(wrong[:5])} ({len(wrong)} in all)."
-        )
-
-
-def prune(keep: int) -> list[str]:
-    """Delete all backups but the newest `keep` (at least one), and return their names."""
-    names = sorted(one.name for one in folder().iterdir() if one.is_dir() and one.suffix != ".part")
-    old = names[: -max(keep, 1)]
-    for name in old:
-        shutil.rmtree(folder() / name)
-    Backup.objects.filter(name__in=old).delete()
-    return old
+        yield alias
+    finally:
+        connections[alias].close()
+        del connections[alias], connections.databases[alias]

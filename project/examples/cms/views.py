@@ -3,15 +3,10 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.views.generic import DetailView, ListView
 
 from project.examples.cms import search
 from project.examples.cms.models import Article
-
-
-def visible() -> QuerySet[Article]:
-    return Article.objects.published().filter(published_at__lte=timezone.now()).prefetch_related("pictures")
 
 
 class Articles(ListView):
@@ -22,11 +17,11 @@ class Articles(ListView):
 
     def get_queryset(self) -> Any:
         words = self.request.GET.get("q", "")[:200]
-        return search.find(words) if words.strip() else visible().order_by("-published_at")[:20]
+        return search.find(words) if words.strip() else Article.objects.published().order_by("-published_at")[:20]
 
 
 class OneArticle(DetailView):
     template_name = "cms/article.html"
 
     def get_queryset(self) -> QuerySet[Article]:
-        return visible()
+        return Article.objects.published().prefetch_related("pictures")
