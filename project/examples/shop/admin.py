@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from background.admin import BackgroundRuns
 from project.examples.read_only import ReadOnlyAdmin
-from project.examples.shop import background as shop
+from project.examples.shop.background import place
 from project.examples.shop.models import Charge, Goods, Order, OrderLine, Product, Shipment
 
 
@@ -36,15 +36,13 @@ class OrderAdmin(BackgroundRuns, admin.ModelAdmin):
     @admin.action(description="Place the selected carts", permissions=["change"])
     def place(self, request: HttpRequest, queryset: Any) -> None:
         for order in queryset.filter(status=Order.Status.CART):
-            shop.place(order.pk)
+            place(order.pk)
 
 
 @admin.register(Product)
 class ProductAdmin(admin.ModelAdmin):
     list_display = ["sku", "name", "price", "level", "reserved", "active"]
-    list_filter = ["active"]
     readonly_fields = ["reserved", "seen_at"]
-    ordering = ["sku"]
 
 
 @admin.register(Goods)
@@ -52,12 +50,6 @@ class GoodsAdmin(admin.ModelAdmin):
     """Change a shelf here, and see the shop follow within twenty seconds."""
 
     list_display = ["sku", "name", "price", "quantity", "changed_at"]
-    ordering = ["sku"]
 
 
-@admin.register(Shipment, Charge)
-class BookAdmin(ReadOnlyAdmin):
-    ordering = ["-id"]
-
-    def get_list_display(self, request: HttpRequest) -> list[str]:
-        return [field.name for field in self.model._meta.fields if field.name != "id"]
+admin.site.register([Shipment, Charge], ReadOnlyAdmin)

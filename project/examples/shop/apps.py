@@ -6,4 +6,3 @@ from django.apps import AppConfig
 class ShopConfig(AppConfig):
     name = "project.examples.shop"
     verbose_name = "Shop"
-    default_auto_field = "django.db.models.BigAutoField"
