@@ -5,9 +5,14 @@ from django.http import HttpRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Lists and details without a form."""
+    """Lists all fields, the newest rows first, and details without a form."""
 
+    ordering = ["-id"]
+    list_select_related = True
     show_full_result_count = False  # counting a large table takes longer than showing its newest rows
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return [field.name for field in self.model._meta.concrete_fields if field.name != "id"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

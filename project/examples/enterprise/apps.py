@@ -1,4 +1,4 @@
-"""The back office of a chain of shops: sales loaded into a star schema, reconciled, and an audit log that cannot be altered unseen."""
+"""The back office of a chain of shops: sales in a star schema, reconciled, and an audit log that cannot be altered unseen."""
 
 from django.apps import AppConfig
 
@@ -6,4 +6,3 @@ from django.apps import AppConfig
 class EnterpriseConfig(AppConfig):
     name = "project.examples.enterprise"
     verbose_name = "Back office"
-    default_auto_field = "django.db.models.BigAutoField"

@@ -1,13 +1,15 @@
 """Declares what runs in the background: files and web orders on their way into facts, checks of both, a report. Found by its name."""
 
 import logging
-from datetime import date, timedelta
-from functools import cached_property
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import models
 from django.utils import timezone
 
 import background
@@ -15,71 +17,54 @@ from background import every
 from background.contrib.logs import LogFollower, json_line
 from background.contrib.reports import report
 from background.contrib.sync import Source, sync
-from background.models import Checkpoint, Run
+from background.models import Run
 from project.examples.enterprise import audit, etl, reconciling, samples
 from project.examples.enterprise.models import Load, Sale
-from project.examples.enterprise.reconciling import NotReconciled, differences
+from project.examples.seeding import Seed
 
 logger = logging.getLogger(__name__)
 
 
-# -------------------------------------------------------------------------------------------------------------- files
-
-
 @background.register
 class DropFolder(background.PeriodicService):
-    """Watch the inbox, and have each file loaded that has not changed since the last look: it may still be written."""
+    """Watch the inbox, and have each file loaded that has come to rest: a younger one may still be written."""
 
     schedule = every(seconds=2)
-    run_at_start = True
     singleton = True
 
     def on_start(self) -> None:
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._sent: dict[str, tuple[int, int]] = {}
+        self._sent: dict[str, float] = {}
 
     def tick(self, scope: background.Scope) -> None:
-        seen = {}
-        for path in sorted(etl.folder("inbox").iterdir()):
-            name = path.name
-            if name.startswith(".") or name.endswith(".part") or not name.isprintable() or not path.is_file():
-                continue
-            found = path.stat()
-            stamp = seen[name] = (found.st_size, found.st_mtime_ns)
-            # A file whose run failed stays where it is, and is told of once.
-            if self._seen.get(name) == stamp != self._sent.get(name):
-                load_file.enqueue(name)
-                self._sent[name] = stamp
-        self._seen = seen
+        for path in sorted(etl.folder("inbox").glob("[!.]*")):
+            changed = path.stat().st_mtime
+            is_whole = (
+                path.is_file() and path.suffix != ".part" and path.name.isprintable() and time.time() - changed > 2
+            )
+            if is_whole and self._sent.get(path.name) != changed:  # a file whose run failed is told of once
+                load_file.enqueue(path.name)
+                self._sent[path.name] = changed
 
 
-@background.job(
-    takes_context=True, unique="{name}", max_attempts=3, discard_on=(PermissionError, etl.LoadTakenOver), retain=90
-)
+@background.job(takes_context=True, unique="{name}", max_attempts=3, discard_on=(PermissionError,), retain=90)
 def load_file(context: background.RunContext, name: str) -> dict[str, Any]:
-    """Load one file of the inbox. Whoever was killed is followed by a run that goes on behind the last line committed."""
+    """Load one file of the inbox."""
     path = etl.folder("inbox") / Path(name).name
     if not path.is_file():
         return {"file": name, "state": "gone"}
-
-    def tell(position: int) -> None:
-        context.progress(position, message=f"line {position}")
-        context.stop.raise_if_requested()
-
-    load = etl.load(path, tell)
+    try:
+        load = etl.load(path, context.track)
+    except PermissionError:
+        path.rename(etl.folder("rejected") / path.name)
+        raise
     level = logging.WARNING if load.reason or load.rejected else logging.INFO
-    logger.log(level, "%s %s: %d lines, %d rejected. %s", name, load.state, load.lines, load.rejected, load.reason)
-    said = {"lines": load.lines, "rejected": load.rejected, "amount": str(load.amount), "reason": load.reason}
-    return {"file": name, "state": load.state, **said}
+    logger.log(level, "%s: %d lines, %d rejected. %s", name, load.lines, load.rejected, load.reason)
+    return {"file": name, "lines": load.lines, "rejected": load.rejected, "reason": load.reason}
 
 
-# ---------------------------------------------------------------------------------------------------------------- web
-
-
-def source_url() -> str:
+def web_shop() -> str:
     """Return the address of the web shop: ENTERPRISE_SOURCE, else that of the example's own."""
-    own = Checkpoint.objects.filter(name="enterprise.WebShop").first()
-    return settings.ENTERPRISE_SOURCE or (own.data.get("address", "") if own else "")
+    return settings.ENTERPRISE_SOURCE or samples.WebShop.address()
 
 
 @sync("50 0 * * *", enabled=bool(settings.ENTERPRISE_SOURCE or settings.EXAMPLES_SEED), retain=90)
@@ -92,40 +77,20 @@ class WebSales(Source):
 
     @property
     def url(self) -> str:  # type: ignore[override]
-        return f"{source_url()}orders"
+        return f"{web_shop()}/orders"
 
     def rows(self) -> models.QuerySet[Sale]:
         return Sale.objects.filter(load=None)
 
     @cached_property
-    def dimensions(self) -> etl.Dimensions:
-        return etl.Dimensions()
+    def facts(self) -> etl.Facts:
+        return etl.Facts()
 
     def row(self, item: Any) -> dict[str, Any]:
-        values = [str(item[name]) for name in etl.COLUMNS]
-        fact = self.dimensions.fact(etl.WEB + values[0].upper(), *values[1:])
+        fact = self.facts.sale({**item, "reference": f"{etl.WEB}{item['reference']}"})
         return {
             name: getattr(fact, name) for name in ("reference", "day", "store_id", "product_id", "quantity", "amount")
         }
-
-
-@background.register
-class WebShop(background.BackgroundService):
-    """Be the web shop whose orders are pulled, as long as the site shows samples."""
-
-    singleton = True
-
-    def execute(self, stop: background.StopToken) -> None:
-        if settings.EXAMPLES_SEED and not settings.ENTERPRISE_SOURCE:
-            # Its orders stay the same over restarts, as facts do.
-            last = date.fromisoformat(self.checkpoint.get("last", timezone.localdate().isoformat()))
-            _, *orders = samples.lines("WEB", 90, last)
-            with samples.web_shop(orders) as address:
-                self.checkpoint.set(address=address, last=last.isoformat())
-                stop.wait()
-
-
-# -------------------------------------------------------------------------------------------------------------- audit
 
 
 @background.register
@@ -149,34 +114,29 @@ class AuditTrail(LogFollower):
 
 @background.job("45 1 * * *", retain="400 runs")
 def verify_audit() -> dict[str, Any]:
-    """Read the whole audit log; fails naming each entry that was altered. Its end is compared with the last good run's."""
+    """Read the whole audit log; fails naming the first entry that was altered. Its end is compared with the last good run's."""
     runs = Run.objects.succeeded().filter(job__name="enterprise.verify_audit").order_by("-id")
     last = runs.values_list("result", flat=True).first()
     found = audit.verify(audit.Verified(**last) if last else None)
-    logger.info("%d entries are as they were written", found.entries)
+    logger.info("%d entries are as they were written", found.number)
     return found._asdict()
 
 
-# ------------------------------------------------------------------------------------------------------------ nightly
-
-
 @background.job("15 1 * * *", takes_context=True, retain=400)
-def reconcile(context: background.RunContext, days: int = 31) -> dict[str, Any]:
+def reconcile(context: background.RunContext, days: int = 31) -> dict[str, int]:
     """Compare the sums of the sources with those of the facts; a difference fails the run, and is kept with it."""
-    found = []
-    since = timezone.now() - timedelta(days=days)
-    loads = Load.objects.filter(state=Load.State.LOADED, loaded_at__gte=since)
-    for load in context.track(list(loads)):
-        facts = reconciling.of_facts(load=load)
-        found += differences(load.name, reconciling.of_file(load) or reconciling.noted(load, facts), facts)
-    web = source_url()
-    if web:
-        found += differences("web shop", reconciling.of_web(f"{web}totals"), reconciling.of_facts(load=None))
+    loads = list(Load.objects.filter(reason="", loaded_at__gte=timezone.now() - timedelta(days=days)))
+    expected, facts = reconciling.of_web(web_shop()), reconciling.of_facts(Sale.objects.filter(load=None))
+    found, gone = reconciling.differences("web shop", expected, facts), 0
+    for load in context.track(loads):
+        if sums := reconciling.of_file(load):
+            found += reconciling.differences(load.name, sums, reconciling.of_facts(load.sale_set.all()))
+        else:
+            gone += 1
     if found:
-        text = "\n".join(map(str, found))
-        context.attach("differences.txt", text)
-        raise NotReconciled(f"{len(found)} differences: {'; '.join(map(str, found[:20]))}.")
-    return {"files": len(loads), "web": bool(web), "differences": 0}
+        context.attach("differences.txt", "\n".join(found))
+        raise reconciling.NotReconciled(f"{len(found)} differences: {'; '.join(found[:20])}.")
+    return {"files": len(loads) - gone, "gone": gone, "differences": 0}
 
 
 @report("30 1 * * *", file_name="sales-%Y-%m-%d.csv", retain=90)
@@ -189,33 +149,23 @@ def sales(days: int = 31) -> Any:
 
 
 @background.register
-class Branches(background.BackgroundService):
+class Branches(Seed):
     """Drop the sample files on a fresh site, have them checked and reported, and end."""
 
-    singleton = True
-    pace = 2.0  # seconds between two files
-    patience = 60  # looks, a pace apart, for the loads to be done
+    depends_on = ("enterprise.WebShop",)
 
-    def execute(self, stop: background.StopToken) -> None:
-        if not settings.EXAMPLES_SEED or self.checkpoint.get("done"):
-            return
-        with self.scope():
-            samples.dimensions()
-        samples.drop(etl.folder("audit"), "cash-desks.log", samples.audit_lines())
-        for name, content in samples.files():
-            samples.drop(etl.folder("inbox"), name, content)
-            if stop.wait(self.pace):
-                return
-        for _ in range(self.patience):
-            with self.scope():
-                loaded = Load.objects.exclude(state=Load.State.LOADING).count()
-                if loaded >= len(samples.files()) and source_url():
-                    break
-            if stop.wait(self.pace):
-                return
-        with self.scope(), transaction.atomic():
-            WebSales.task.enqueue()
-            sales.enqueue()
-            verify_audit.enqueue()
-            reconcile.using(run_after=timezone.now() + timedelta(seconds=5)).enqueue()
-            self.checkpoint.set(done=True)
+    def steps(self) -> list[Callable[[], object]]:
+        files: dict[str, str | bytes] = {
+            "north.csv": samples.csv_of(samples.sales("N1", 300)),
+            "south.csv": samples.csv_of(samples.sales("S1", 120)) + samples.BROKEN,
+            "minutes.csv": "Minutes of the meeting\n\nNobody came.\n",
+            "west.xlsx": samples.workbook(samples.sales("W1", 80)),
+        }
+        log = partial(samples.drop, etl.folder("audit"), "cash-desks.log", samples.AUDIT)
+        inbox = [partial(samples.drop, etl.folder("inbox"), name, content) for name, content in files.items()]
+        return [samples.dimensions, log, *inbox, self.check]
+
+    def check(self) -> None:
+        WebSales.task.enqueue()
+        for task in (sales, verify_audit, reconcile):
+            task.using(run_after=timezone.now() + timedelta(seconds=15)).enqueue()

@@ -1,14 +1,19 @@
 """Owns the star schema (sales, products, stores), the files that were loaded into it, and the audit log."""
 
+from datetime import date
+
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+
+REFERENCE = RegexValidator(r"^[A-Z0-9._/-]+\Z", "These are not letters, digits and ._/- alone.")
 
 
 class Product(models.Model):
     """A dimension: what is sold."""
 
     sku = models.CharField("SKU", max_length=40, unique=True, help_text="Its number.")
-    name = models.CharField("name", max_length=100, help_text="As customers know it.")
-    category = models.CharField("category", max_length=50, help_text="For reports.")
+    name = models.CharField(max_length=100, help_text="As customers know it.")
+    category = models.CharField(max_length=50, help_text="For reports.")
 
     def __str__(self) -> str:
         return self.name
@@ -17,9 +22,8 @@ class Product(models.Model):
 class Store(models.Model):
     """A dimension: where it is sold."""
 
-    code = models.CharField("code", max_length=20, unique=True, help_text="As the files say it.")
-    name = models.CharField("name", max_length=100, help_text="As people say it.")
-    country = models.CharField("country", max_length=2, help_text="Two letters.")
+    code = models.CharField(max_length=20, unique=True, help_text="As the files say it.")
+    name = models.CharField(max_length=100, help_text="As people say it.")
 
     def __str__(self) -> str:
         return self.name
@@ -28,30 +32,12 @@ class Store(models.Model):
 class Load(models.Model):
     """A file that was dealt with, known by its content: the same file again changes nothing."""
 
-    class State(models.TextChoices):
-        # Some of its lines may be facts already.
-        LOADING = "loading"
-        # Its good lines are facts; the others have rows of their own.
-        LOADED = "loaded"
-        # Nothing of it could be used.
-        REJECTED = "rejected"
-
-    name = models.CharField("name", max_length=200, help_text="Name of the file as it was dropped.")
-    checksum = models.CharField("checksum", max_length=64, unique=True, help_text="SHA-256 of its content.")
-    state = models.CharField(
-        "state", max_length=10, choices=State.choices, default=State.LOADING, help_text="What became of it."
-    )
-    position = models.PositiveIntegerField("position", default=0, help_text="The last line that was dealt with.")
-    reason = models.CharField("reason", max_length=250, blank=True, help_text="Why nothing of it could be used.")
-    lines = models.PositiveIntegerField("lines", default=0, help_text="Lines that became facts.")
-    rejected = models.PositiveIntegerField("rejected", default=0, help_text="Lines that did not.")
-    amount = models.DecimalField(
-        "amount", max_digits=18, decimal_places=2, default=0, help_text="Sum of the lines that became facts."
-    )
-    loaded_at = models.DateTimeField("loaded at", auto_now_add=True, help_text="When.")
-
-    class Meta:
-        default_permissions = ("view",)
+    name = models.CharField(max_length=100, help_text="Name of the file as it was dropped.")
+    checksum = models.CharField(max_length=64, unique=True, help_text="SHA-256 of its content.")
+    reason = models.CharField(max_length=200, blank=True, help_text="Why nothing of it could be used.")
+    lines = models.PositiveIntegerField(default=0, help_text="Lines that became facts.")
+    rejected = models.PositiveIntegerField(default=0, help_text="Lines that did not.")
+    loaded_at = models.DateTimeField(auto_now_add=True, help_text="When.")
 
     def __str__(self) -> str:
         return self.name
@@ -59,42 +45,35 @@ class Load(models.Model):
     @property
     def file_name(self) -> str:
         """Its name where it was moved to; two files of one name do not meet."""
-        return f"{self.checksum[:8]}-{self.name[-50:]}"
+        return f"{self.checksum[:8]}-{self.name}"
 
 
 class RejectedLine(models.Model):
     """A line that is no sale, and why."""
 
-    load = models.ForeignKey(
-        Load, models.CASCADE, related_name="rejected_lines", verbose_name="file", help_text="Where it stands."
-    )
+    load = models.ForeignKey(Load, models.CASCADE, verbose_name="file", help_text="Where it stands.")
     number = models.PositiveIntegerField("line", help_text="In the file, the head being line 1.")
-    reason = models.CharField("reason", max_length=250, help_text="What is wrong with it.")
-    text = models.CharField("text", max_length=500, help_text="How it begins.")
-
-    class Meta:
-        default_permissions = ("view",)
-        constraints = [models.UniqueConstraint(fields=["load", "number"], name="enterprise_line_once")]
+    reason = models.CharField(max_length=200, help_text="What is wrong with it.")
+    text = models.CharField(max_length=200, help_text="How it begins.")
 
     def __str__(self) -> str:
         return f"line {self.number}: {self.reason}"
 
 
 class Sale(models.Model):
-    """A fact. Those from files are never changed: a correction is a sale of its own."""
+    """A fact. Its fields say what a source may say. Facts from files are never changed: a correction is a sale of its own."""
 
-    reference = models.CharField("reference", max_length=60, unique=True, help_text="The source's own number of it.")
-    day = models.DateField("day", help_text="When it was sold.")
-    store = models.ForeignKey(Store, models.PROTECT, verbose_name="store", help_text="Where.")
-    product = models.ForeignKey(Product, models.PROTECT, verbose_name="product", help_text="What.")
-    quantity = models.IntegerField("quantity", help_text="Pieces; below zero: taken back.")
-    amount = models.DecimalField("amount", max_digits=12, decimal_places=2, help_text="What was paid for all of it.")
+    reference = models.CharField(max_length=40, unique=True, validators=[REFERENCE], help_text="The source's number.")
+    day = models.DateField(validators=[MinValueValidator(date(1900, 1, 1))], help_text="When it was sold.")
+    store = models.ForeignKey(Store, models.PROTECT, help_text="Where.")
+    product = models.ForeignKey(Product, models.PROTECT, help_text="What.")
+    quantity = models.IntegerField(help_text="Pieces; below zero: taken back.")
+    amount = models.DecimalField(max_digits=12, decimal_places=2, help_text="What was paid for all of it.")
     load = models.ForeignKey(
         Load, models.PROTECT, null=True, blank=True, verbose_name="file", help_text="Empty: it came over HTTP."
     )
 
     class Meta:
-        default_permissions = ("view",)
         indexes = [models.Index(fields=["day", "store"], name="enterprise_by_day")]
 
     def __str__(self) -> str:
@@ -104,16 +83,14 @@ class Sale(models.Model):
 class AuditEntry(models.Model):
     """Who did what. Its digest covers all of it and the digest before, under a key that the database does not hold."""
 
-    number = models.PositiveBigIntegerField("number", unique=True, help_text="1, 2, 3, … without a gap.")
-    at = models.DateTimeField("at", help_text="When it was written down.")
-    actor = models.CharField("actor", max_length=100, help_text="Who.")
-    action = models.CharField("action", max_length=100, help_text="Did what.")
-    detail = models.TextField("detail", help_text="JSON, as it was signed.")
-    previous = models.CharField("previous", max_length=64, help_text="Digest of the entry before.")
-    digest = models.CharField("digest", max_length=64, help_text="HMAC-SHA-256 of all the above.")
+    number = models.PositiveBigIntegerField(unique=True, help_text="1, 2, 3, … without a gap.")
+    at = models.DateTimeField(help_text="When it was written down.")
+    actor = models.CharField(max_length=100, help_text="Who.")
+    action = models.CharField(max_length=100, help_text="Did what.")
+    detail = models.TextField(help_text="JSON, as it was signed.")
+    digest = models.CharField(max_length=64, help_text="HMAC-SHA-256 of all the above and of the digest before.")
 
     class Meta:
-        default_permissions = ("view",)
         verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:
@@ -123,8 +100,8 @@ class AuditEntry(models.Model):
 class AuditHead(models.Model):
     """The end of the audit log, one row: whoever appends holds its lock."""
 
-    number = models.PositiveBigIntegerField("number", default=0, help_text="Number of the last entry.")
-    digest = models.CharField("digest", max_length=64, default="", help_text="Its digest.")
+    number = models.PositiveBigIntegerField(default=0, help_text="Number of the last entry.")
+    digest = models.CharField(max_length=64, default="", help_text="Its digest.")
 
     class Meta:
         default_permissions = ()

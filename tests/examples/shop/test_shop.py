@@ -2,25 +2,22 @@
 
 import random
 import signal
-import threading
 import time
 from datetime import timedelta
 from decimal import Decimal
-from wsgiref.simple_server import make_server
 
 import pytest
 from django.core import mail
-from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
 from background.contrib.mail.models import Message
 from background.models import Job, Run
 from background.testing import run_host
-from project.examples.serving import Quiet
 from project.examples.shop import background as shop
 from project.examples.shop import outside, samples, warehouse
 from project.examples.shop.models import Charge, Goods, Order, Product, Shipment
+from tests.examples.answering import answering
 from tests.processes import Process, wait_until
 
 # The warehouse answers in a thread of its own, which sees what is committed.
@@ -32,23 +29,9 @@ def stocked(settings, monkeypatch, transactional_db):
     """A real warehouse with full shelves and a shop that knows them; warehouse and bank are never busy."""
     monkeypatch.setattr(warehouse, "BUSY_EVERY", 10**9)
     monkeypatch.setattr(outside, "HANGS_UP", 10**9)
-    over = threading.Event()
-
-    def serve():
-        while not over.is_set():
-            server.handle_request()
-        connection.close()
-
-    server = make_server("127.0.0.1", 0, warehouse.Warehouse().application, handler_class=Quiet)
-    server.timeout = 0.02
-    thread = threading.Thread(target=serve)
-    thread.start()
-    settings.SHOP_WAREHOUSE_URL = f"http://127.0.0.1:{server.server_port}"
     samples.fill()
-    yield
-    over.set()
-    thread.join()
-    server.server_close()
+    with answering(warehouse.Warehouse) as settings.SHOP_WAREHOUSE_URL:
+        yield
 
 
 def order(*lines, email="ana@example.org", **more):
