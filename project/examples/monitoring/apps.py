@@ -6,4 +6,3 @@ from django.apps import AppConfig
 class MonitoringConfig(AppConfig):
     name = "project.examples.monitoring"
     verbose_name = "Monitoring"
-    default_auto_field = "django.db.models.BigAutoField"

@@ -11,9 +11,6 @@ class Measurement(models.Model):
     value = models.FloatField(help_text="In that unit.")
     taken_at = models.DateTimeField(default=timezone.now, db_index=True, help_text="When it was measured.")
 
-    class Meta:
-        default_permissions = ("view",)
-
     def __str__(self) -> str:
         return f"{self.name} at {self.taken_at:%Y-%m-%d %H:%M:%S}"
 
@@ -29,7 +26,6 @@ class HourSummary(models.Model):
     maximum = models.FloatField(help_text="The greatest of them.")
 
     class Meta:
-        default_permissions = ("view",)
         verbose_name_plural = "hour summaries"
         constraints = [models.UniqueConstraint(fields=["name", "hour"], name="monitoring_one_per_hour")]
 
@@ -44,9 +40,6 @@ class Request(models.Model):
     line = models.TextField(help_text="Method and address.")
     status = models.PositiveSmallIntegerField(help_text="Status of the answer.")
     size = models.PositiveBigIntegerField(help_text="Bytes of the answer.")
-
-    class Meta:
-        default_permissions = ("view",)
 
     def __str__(self) -> str:
         return f"{self.status} {self.line[:80]}"

@@ -32,11 +32,4 @@ class AccountAdmin(BackgroundRuns, admin.ModelAdmin):
         self.message_user(request, "The files will be found with the runs on the accounts' pages.")
 
 
-@admin.register(Usage)
-class UsageAdmin(ReadOnlyAdmin):
-    """Written by the meter."""
-
-    list_display = ["day", "account", "metric", "amount"]
-    list_filter = ["metric"]
-    list_select_related = ["account"]
-    ordering = ["-day", "account", "metric"]
+admin.site.register(Usage, ReadOnlyAdmin)

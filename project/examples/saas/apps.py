@@ -6,4 +6,3 @@ from django.apps import AppConfig
 class SaasConfig(AppConfig):
     name = "project.examples.saas"
     verbose_name = "Subscriptions"
-    default_auto_field = "django.db.models.BigAutoField"

@@ -1,16 +1,11 @@
 """Declares what runs in the background: the meter, the end of trials, the monthly report, exports, and sample visitors."""
 
-import csv
-import io
-import json
 import logging
-import tempfile
-import zipfile
 from collections import Counter
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -19,9 +14,10 @@ from django.utils.text import slugify
 import background
 from background import every
 from background.contrib.consumer import ConsumerService
-from background.contrib.reports import report
+from background.contrib.reports import report, write
 from project.examples.saas import samples
 from project.examples.saas.models import Account, Usage
+from project.examples.seeding import Seed
 
 logger = logging.getLogger(__name__)
 
@@ -96,16 +92,12 @@ def end(account: Account) -> None:
 @report("0 6 1 * *", mail_to=["billing@example.com"], retain="24 runs", permission="saas.view_usage")
 def monthly_usage(month: str = "") -> Any:
     """What each account has used in a month, such as 2027-01; by default in the last one."""
-    try:
-        first = date.fromisoformat(f"{month}-01") if month else None
-    except ValueError as error:
-        raise background.Discard(f"{month!r} is no month; 2027-01 is one.") from error
-    first = first or (timezone.localdate().replace(day=1) - timedelta(days=1)).replace(day=1)
+    last = timezone.localdate().replace(day=1) - timedelta(days=1)
+    first = date.fromisoformat(f"{month}-01") if month else last.replace(day=1)
     following = (first + timedelta(days=31)).replace(day=1)
-    rows = Usage.objects.filter(day__gte=first, day__lt=following).values_list(
-        "account__name", "account__plan", "metric"
-    )
-    return rows.annotate(total=Sum("amount")).order_by("account__name", "metric")
+    rows = Usage.objects.filter(day__gte=first, day__lt=following)
+    columns = rows.values_list("account__name", "account__plan", "metric")
+    return columns.annotate(total=Sum("amount")).order_by("account__name", "metric")
 
 
 @background.job(
@@ -117,25 +109,16 @@ def monthly_usage(month: str = "") -> Any:
     retain=7,
 )
 def export_data(context: background.RunContext, account: int) -> dict[str, Any]:
-    """Put all that is kept of an account into a ZIP file, and tell its owner."""
-    row = Account.objects.select_related("owner").filter(pk=account).first()
+    """Write all that is kept of an account into a file, and tell its owner."""
+    row = Account.objects.filter(pk=account).first()
     if row is None:
         raise background.Discard("The account is gone.")
-    facts = {"name": row.name, "owner": row.owner.get_username(), "plan": row.plan, "trial_ends_at": row.trial_ends_at}
-    usage = row.usage.order_by("day", "metric").values_list("day", "metric", "amount")
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("account.json", json.dumps(facts, default=datetime.isoformat, indent=2))
-            with archive.open("usage.csv", "w") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as text:
-                lines = csv.writer(text)
-                lines.writerow(["day", "metric", "amount"])
-                lines.writerows(context.track(usage.iterator(chunk_size=2000), total=usage.count()))
-        size = file.tell()
-        file.seek(0)
-        name = f"{slugify(row.name)}-{timezone.localdate()}.zip"
-        context.attach(name, file, "application/zip")
-    row.tell("your data is ready", f"{name} can be downloaded for a week.")
-    return {"file": name, "bytes": size}
+    kept = row.usage.values_list(
+        "account__name", "account__plan", "account__trial_ends_at", "account__owner__email", "day", "metric", "amount"
+    )
+    written = write(context, kept.order_by("day", "metric"), f"{slugify(row.name)}-{timezone.localdate()}.csv", "csv")
+    row.tell("your data is ready", f"{written.name} can be downloaded for a week.")
+    return written.as_dict()
 
 
 def ask_for_export(account: Account) -> None:
@@ -145,23 +128,18 @@ def ask_for_export(account: Account) -> None:
 
 
 @background.register
-class Visitors(background.BackgroundService):
-    """Open sample accounts on a fresh site and use them for half a minute, then ask for a report and an export, and end."""
+class Visitors(Seed):
+    """Open sample accounts on a fresh site and use them for a while, then ask for a report and an export, and end."""
 
-    singleton = True
     depends_on = ("saas.Meter",)
-    calls, pace = 300, 0.1  # how often, and seconds between two
 
-    def execute(self, stop: background.StopToken) -> None:
-        if not settings.EXAMPLES_SEED or self.checkpoint.get("done"):
-            return
-        with self.scope():
-            accounts = samples.open_accounts()
-        for _ in range(self.calls):
-            meter(*samples.use(accounts))
-            if stop.wait(self.pace):
-                return
-        with self.scope(), transaction.atomic():
-            monthly_usage.enqueue(month=f"{timezone.localdate():%Y-%m}")
-            ask_for_export(accounts[0])
-            self.checkpoint.set(done=True)
+    def steps(self) -> list[Callable[[], object]]:
+        return [samples.open_accounts, *[self.visit] * 10, self.ask]
+
+    def visit(self) -> None:
+        for _ in range(30):
+            meter(*samples.usage())
+
+    def ask(self) -> None:
+        monthly_usage.enqueue(month=f"{timezone.localdate():%Y-%m}")
+        ask_for_export(Account.objects.get(name="Acorn"))

@@ -17,16 +17,13 @@ class Account(models.Model):
     """A customer: first on trial, then paying, or not."""
 
     class Plan(models.TextChoices):
-        # Everything, for a while.
-        TRIAL = "trial"
-        # Everything, for money.
-        PAID = "paid"
-        # Nothing more, but the data can be taken away.
-        EXPIRED = "expired"
+        TRIAL = "trial"  # everything, for a while
+        PAID = "paid"  # everything, for money
+        EXPIRED = "expired"  # nothing more, but the data can be taken away
 
     name = models.CharField(max_length=100, unique=True, help_text="Name of the customer.")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, help_text="Who pays, and gets the mail.")
-    plan = models.CharField(max_length=10, choices=Plan.choices, default=Plan.TRIAL, help_text="What may be used.")
+    plan = models.CharField(max_length=10, choices=Plan, default=Plan.TRIAL, help_text="What may be used.")
     trial_ends_at = models.DateTimeField(null=True, blank=True, help_text="When the trial is over.")
     reminded_at = models.DateTimeField(null=True, blank=True, help_text="When the owner was told that it soon will be.")
 
@@ -53,7 +50,6 @@ class Usage(models.Model):
     amount = models.PositiveBigIntegerField(default=0, help_text="How much.")
 
     class Meta:
-        default_permissions = ("view",)
         verbose_name_plural = "usage"
         constraints = [models.UniqueConstraint(fields=["account", "metric", "day"], name="saas_one_per_day")]
 

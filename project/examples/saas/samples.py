@@ -4,29 +4,25 @@ import random
 from datetime import timedelta
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
 from django.utils import timezone
 
 from project.examples.saas.models import Account
 
 # Names, and the days that are left of their trials; None: they pay.
 CUSTOMERS = {"Acorn": None, "Birch": 20, "Cedar": 2, "Dogwood": 0.0003, "Elm": -1}
-METRICS = ["API calls", "pages", "sent messages"]
 
 
-@transaction.atomic
-def open_accounts() -> list[Account]:
-    """Return the sample accounts, made where they are missing. Their owners cannot log in. Blocks."""
-    owner, _ = get_user_model().objects.get_or_create(username="saas-sample", defaults={"email": "owner@example.com"})
-    plans = {
-        name: {"owner": owner, "plan": Account.Plan.PAID}
-        if days is None
-        else {"owner": owner, "trial_ends_at": timezone.now() + timedelta(days=days)}
-        for name, days in CUSTOMERS.items()
-    }
-    return [Account.objects.get_or_create(name=name, defaults=values)[0] for name, values in plans.items()]
+def open_accounts() -> None:
+    """Open the sample accounts. Their owner cannot log in."""
+    owner = get_user_model().objects.create(username="saas-sample", email="owner@example.com")
+    for name, days in CUSTOMERS.items():
+        if days is None:
+            Account.objects.create(name=name, owner=owner, plan=Account.Plan.PAID)
+        else:
+            Account.objects.create(name=name, owner=owner, trial_ends_at=timezone.now() + timedelta(days=days))
 
 
-def use(accounts: list[Account]) -> tuple[Account, str, int]:
+def usage() -> tuple[Account, str, int]:
     """Return who uses how much of what."""
-    return random.choice(accounts), random.choice(METRICS), random.randint(1, 9)
+    account = Account.objects.get(name=random.choice(list(CUSTOMERS)))
+    return account, random.choice(["API calls", "pages", "sent messages"]), random.randint(1, 9)

@@ -2,11 +2,11 @@
 
 from django.urls import path
 
-from project.examples.saas.views import Accounts, Download, Export
+from project.examples.saas import views
 
 app_name = "saas"
 urlpatterns = [
-    path("", Accounts.as_view(), name="accounts"),
-    path("<int:pk>/export/", Export.as_view(), name="export"),
-    path("<int:pk>/export/<int:number>/", Download.as_view(), name="download"),
+    path("", views.accounts, name="accounts"),
+    path("<int:pk>/export/", views.export, name="export"),
+    path("<int:pk>/export/<int:number>/", views.download, name="download"),
 ]

@@ -1,6 +1,8 @@
 """What the monitoring example measures, reads, checks, keeps and throws away."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -16,7 +18,6 @@ from background.models import Job, Run
 from background.scope import Scope, Unit
 from background.testing import run_host
 from project.examples.monitoring import background as monitoring
-from project.examples.monitoring import measuring
 from project.examples.monitoring.models import HourSummary, Measurement, Request
 from tests.contrib.listening import listening
 
@@ -67,21 +68,10 @@ def test_a_host_measures_everything_at_its_start(settings, web):
     assert Measurement.objects.get(name="database (ms)").value > 0
 
 
-def test_a_page_that_does_not_answer_or_with_an_error_is_not_measured(web):
-    web.statuses = [503]
-    assert measuring.page(web.url) is None
-    assert measuring.page("http://127.0.0.1:1/") is None
-    assert measuring.page(web.url) > 0
-
-
-@pytest.mark.django_db(transaction=True)
-def test_without_an_address_and_without_psutil_the_rest_is_measured(settings, monkeypatch):
-    settings.MONITORING_URL = ""
-    monkeypatch.setattr(measuring, "psutil", None)
-    services = (monitoring.Measurements, monitoring.SystemMonitor, monitoring.PageMonitor)
-    with run_host(*services) as host:
-        host.wait_for(lambda: names() == {"database (ms)", "disk (% free)"})
-    assert ask("monitoring.memory").ok
+def test_a_page_that_does_not_answer_is_not_measured(settings):
+    settings.MONITORING_URL = "http://127.0.0.1:1/"
+    asyncio.run(monitoring.PageMonitor().tick(None))
+    assert len(monitoring.Measurements.channel) == 0
 
 
 @pytest.mark.django_db(transaction=True)
@@ -129,7 +119,7 @@ def test_many_errors_among_the_latest_answers_are_a_failure():
 @pytest.mark.django_db(transaction=True)
 def test_a_memory_that_is_full_is_a_failure(monkeypatch):
     assert ask("monitoring.memory").ok
-    monkeypatch.setattr(measuring, "memory", lambda: 96.5)
+    monkeypatch.setattr(monitoring.psutil, "virtual_memory", lambda: SimpleNamespace(percent=96.5))
     assert ask("monitoring.memory").detail == "96.5 % in use"
 
 
@@ -160,24 +150,22 @@ def test_take_stock_says_in_one_line_how_things_stand(drain):
     ]
 
 
-def test_an_hour_is_summarised_into_one_row_however_often():
+def test_an_hour_is_summarised_into_one_row_however_often(drain):
+    this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    hour = this_hour - timedelta(hours=2)
     for seconds, value in ((-1, 1), (0, 50), (1800, 4), (3599, 30), (3600, 99)):
-        measure(value, at=NOON + timedelta(seconds=seconds))
+        measure(value, at=hour + timedelta(seconds=seconds))
+    for _ in range(2):
+        monitoring.summarise_last_hour.enqueue(hours=2)
 
-    assert [monitoring.summarise(NOON), monitoring.summarise(NOON)] == [1, 1]
+    runs = drain()
 
-    row = HourSummary.objects.get()
-    assert (row.hour, row.count, row.minimum, row.average, row.maximum) == (NOON, 3, 4, 28, 50)
-
-
-def test_the_summary_of_several_hours_shows_its_progress(drain):
-    measure(50, at=timezone.now() - timedelta(hours=1))
-    monitoring.summarise_last_hour.enqueue(hours=3)
-
-    (run,) = drain()
-
-    assert (run.status, run.result, run.progress_done, run.progress_total) == ("succeeded", 1, 3, 3)
-    assert HourSummary.objects.get().count == 1
+    assert [(run.status, run.result, run.progress_done, run.progress_total) for run in runs] == [
+        ("succeeded", 2, 2, 2)
+    ] * 2
+    row = HourSummary.objects.get(hour=hour)
+    assert (row.count, row.minimum, row.average, row.maximum) == (3, 4, 28, 50)
+    assert HourSummary.objects.count() == 2
 
 
 def test_old_rows_are_pruned_and_their_summaries_stay():
