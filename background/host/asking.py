@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import platform
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 
 import django
 from django.db import connections
@@ -17,8 +16,8 @@ from django.db.migrations.executor import MigrationExecutor
 from background.conf import get_settings
 from background.engine.base import AWAY, first_line
 from background.exceptions import StartFailed
-from background.host.thread import settle
-from background.scope import close_connections, database_alias
+from background.host.thread import apart
+from background.scope import database_alias
 from background.stopping import Deadline, StopToken
 
 logger = logging.getLogger("background.host")
@@ -29,23 +28,6 @@ SILENCE = 2.0
 PAUSE = 0.5
 
 
-def ask_apart(call: Callable[[], object]) -> Future[None]:
-    """Call something in a thread of its own, for which nobody has to wait: a database that is away may not even refuse."""
-    future: Future[None] = Future()
-
-    def work() -> None:
-        error: BaseException | None = None
-        try:
-            call()
-        except Exception as caught:  # noqa: BLE001 - raised by whoever waits for it
-            error = caught
-        close_connections()
-        settle(future, error)
-
-    threading.Thread(target=work, name="background-database", daemon=True).start()
-    return future
-
-
 def ask_patiently(call: Callable[[], object], stop: StopToken) -> None:
     """Call something until the database is there or `stop` is requested, saying so once. Blocks.
 
@@ -54,7 +36,7 @@ def ask_patiently(call: Callable[[], object], stop: StopToken) -> None:
     patience = get_settings().startup_timeout
     deadline, began, said = Deadline.after(patience), time.monotonic(), False
     while not stop.requested:
-        attempt = ask_apart(call)
+        attempt = apart(call, "background-database")
         attempt.add_done_callback(lambda _: stop.poke())
         while not attempt.done() and not stop.requested and not deadline.expired:
             stop.wait(min(PAUSE, deadline.remaining() or 0))

@@ -30,13 +30,14 @@ from background.engine.statistics import Statistics
 from background.engine.worker import Worker
 from background.exceptions import StartFailed, StartTimedOut
 from background.execution import capture
-from background.host.asking import ask_apart, ask_patiently, software
+from background.host.asking import ask_patiently, software
 from background.host.command import command_line
 from background.host.lease import Lease
 from background.host.shutdown import LEAST, LOOK, Shutdown
 from background.host.signals import notify, watchdog_interval
 from background.host.standing import State
 from background.host.supervised import Supervised
+from background.host.thread import apart
 from background.models import Host as HostRow
 from background.queue.holding import Filter, Holder
 from background.scope import database_alias
@@ -293,7 +294,8 @@ class Host:
         """Write the end of the host, while there is time."""
         if not self._written:
             return
-        attempt = ask_apart(lambda: sign_off(self.id, self.exit_code or 0, self.stop_token.reason or ""))
+        end = partial(sign_off, self.id, self.exit_code or 0, self.stop_token.reason or "")
+        attempt = apart(end, "background-database")
         with suppress(TimeoutError, *AWAY):
             attempt.result(max(deadline.remaining() or 0, LEAST))
             return

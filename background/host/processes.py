@@ -20,9 +20,9 @@ from django.utils.autoreload import get_child_arguments
 from background.conf import get_settings
 from background.dialects import dialect
 from background.engine.base import AWAY, EngineService
-from background.host.asking import ask_apart
 from background.host.guardian import Guardian
 from background.host.shutdown import LEAST, RESERVE
+from background.host.thread import apart
 from background.models import Host as HostRow
 from background.queue.rescue import forget_services, rescue
 from background.scope import database_alias
@@ -146,7 +146,7 @@ class WorkerProcesses(EngineService):
                 raise error
         if self._dead and time.monotonic() >= self._release_at:
             meant = list(self._dead)
-            self._releasing = ask_apart(lambda: release_runs_of(meant)), meant
+            self._releasing = apart(lambda: release_runs_of(meant), "background-database"), meant
 
     def last_step(self, stop: StopToken) -> None:
         """Stop the children and wait for them; what does not stop is killed."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 
 from background.execution.capture import HERE, Tail
 from background.scope import close_connections, refresh_connections
@@ -39,7 +39,6 @@ class ServiceThread:
         self._lock = threading.Lock()
         self._busy = False  # in `execute`: hooks are called beside it
         self._beside: set[Future[None]] = set()  # hooks on the loop of a busy `execute`
-        self._aside: set[threading.Thread] = set()  # of hooks beside a busy `execute` without a loop
         self._runner: asyncio.Runner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._busy_loop: asyncio.AbstractEventLoop | None = None
@@ -85,11 +84,7 @@ class ServiceThread:
                 self._beside.add(future)
                 self._busy_loop.call_soon_threadsafe(self._spawn, hook, future, context=self._context)
             else:
-                name = f"{self._name}-{getattr(hook, '__name__', 'hook')}"
-                thread = threading.Thread(target=apart, args=(hook, future), name=name, daemon=True)
-                self._aside.add(thread)
-                future.add_done_callback(lambda _: self._aside.discard(thread))
-                thread.start()
+                return apart(hook, f"{self._name}: {getattr(hook, '__name__', 'hook')}")
         return future
 
     def hurry(self) -> None:
@@ -104,7 +99,8 @@ class ServiceThread:
         """Return where the service's code stands, for the log: in this thread, on its loop, in hooks beside it."""
         places = []
         frames = sys._current_frames()
-        for thread in (self._thread, *self._aside):
+        aside = (one for one in threading.enumerate() if one.name.startswith(f"{self._name}: "))
+        for thread in (self._thread, *aside):
             if frame := frames.get(thread.ident or 0):
                 places.append(below_us(traceback.extract_stack(frame)))
         for task in {self._main, *self._hooks} - {None}:
@@ -257,30 +253,27 @@ class ServiceThread:
                 one.exception()  # whoever asked for the hook hears of it
 
 
-def apart(hook: Call, future: Future[None]) -> None:
-    """Call a hook in this thread, which is its own, with a loop of its own if need be."""
-    error: BaseException | None = None
-    try:
-        contextvars.Context().run(call_apart, hook)
-    except BaseException as caught:  # noqa: BLE001 - around a service, as above
-        error = caught
-    close_connections()
-    settle(future, error)
+def apart(call: Call, name: str) -> Future[None]:
+    """Call something in a thread of its own, for which nobody has to wait, with a loop of its own if need be."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            result = call()
+            if inspect.isawaitable(result):
+                async_to_sync(awaited)(result)
+        except BaseException as caught:  # noqa: BLE001 - around a service, as above
+            error = caught
+        close_connections()
+        settle(future, error)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return future
 
 
-def call_apart(hook: Call) -> None:
-    result = hook()
-    if inspect.isawaitable(result):
-        asyncio.run(await_apart(result))
-
-
-async def await_apart(awaitable: Any) -> None:
-    orm = ThreadSensitiveContext()
-    await orm.__aenter__()
-    try:
-        await awaitable
-    finally:
-        await leave(orm)
+async def awaited(awaitable: Any) -> None:
+    await awaitable
 
 
 async def leave(orm: ThreadSensitiveContext) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from asgiref.sync import sync_to_async
 
@@ -113,15 +114,12 @@ class BackgroundService:
         """Called for all services, in reverse order, when all have stopped."""
 
 
-class Tick:
+class Tick(NamedTuple):
     """What one tick came to, as told to the host; with no duration, only when the first tick is due."""
 
-    __slots__ = ("duration", "error", "next_at")
-
-    def __init__(self, duration: float | None, error: BaseException | None, next_at: Any) -> None:
-        self.duration = duration  # seconds
-        self.error = error
-        self.next_at = next_at
+    duration: float | None  # seconds
+    error: BaseException | None
+    next_at: datetime | None
 
 
 def app_label_of(module: str) -> str:

@@ -1,6 +1,5 @@
 """Watching the site's health: an app of its own, and the names that a site's background.py needs."""
 
-from background.contrib.health.declaring import Unhealthy, check
-from background.contrib.health.signals import health_changed
+from background.contrib.health.declaring import Unhealthy, check, health_changed
 
 __all__ = ["Unhealthy", "check", "health_changed"]

@@ -14,10 +14,9 @@ from django.utils import timezone
 from background.conf import get_part
 from background.contrib.health.conf import HealthSettings, InvalidHealthSetting, addresses, is_quiet, quiet_hours
 from background.contrib.health.configured import checks
-from background.contrib.health.declaring import Check
+from background.contrib.health.declaring import Check, health_changed
 from background.contrib.health.models import Notice, Period
 from background.contrib.health.running import Runner
-from background.contrib.health.signals import health_changed
 from background.contrib.health.standing import Standing
 from background.contrib.health.telling import WAYS, ping, ways
 from background.dialects import dialect

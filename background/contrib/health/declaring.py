@@ -6,9 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.dispatch import Signal
+
 from background.exceptions import DuplicateName
 from background.services.base import app_label_of
 
+# A check has raised an alarm, or has recovered; it waits for no quiet hours. Arguments: check, state ("failing" or "recovered"),
+# detail, since (when it began to fail), at. Receivers must be quick.
+health_changed = Signal()
 # What the decorator has declared, by name.
 DECLARED: dict[str, Check] = {}
 

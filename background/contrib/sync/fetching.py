@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     from background.contrib.sync.source import Source
 
 logger = logging.getLogger("background.contrib.sync")
+logging.getLogger("httpx").setLevel(
+    logging.WARNING
+)  # at INFO it tells whole addresses, and what stands in them may be secret
 
 # Requests that may fail one after another before the run does; "too busy" may be said more often.
 TRIES = 4
@@ -70,25 +72,12 @@ class Answer:
     not_modified: bool = False
 
 
-class _Mute(logging.Filter):
-    """httpx tells each whole address at INFO, and what stands in it may be secret: not for requests of ours."""
-
-    fetching = threading.local()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not getattr(self.fetching, "now", False)
-
-
-MUTE = _Mute()
-
-
 class Fetcher:
     """A connection to one source. Waits on `stop`; raises SourceBusy instead where the wait would be above `longest`."""
 
     def __init__(self, source: Source, stop: StopToken, longest: float | None = None) -> None:
         if httpx is None:
             raise SyncFailed("Synchronisation needs httpx: pip install httpx, or the extra `sync` of this package.")
-        logging.getLogger("httpx").addFilter(MUTE)
         self.requests, self.waited = 0, 0.0
         self._source, self._stop, self._longest = source, stop, longest
         self._last = -DAY
@@ -149,20 +138,16 @@ class Fetcher:
         self._last = time.monotonic()
         self.requests += 1
         until = self._last + self._source.timeout * WHOLE
-        _Mute.fetching.now = True
-        try:
-            with self._client.stream("GET", url, headers={"If-None-Match": etag} if etag else {}) as response:
-                parts, size = [], 0
-                for part in response.iter_bytes() if response.status_code == 200 else ():
-                    parts.append(part)
-                    size += len(part)
-                    if size > self._source.max_bytes:
-                        raise SyncFailed(f"{shown(url)} sends more than max_bytes={self._source.max_bytes:,}.")
-                    if time.monotonic() > until:
-                        raise httpx.ReadTimeout(f"the answer took more than {self._source.timeout * WHOLE:.0f} s")
-                return response.status_code, response.headers, b"".join(parts)
-        finally:
-            _Mute.fetching.now = False
+        with self._client.stream("GET", url, headers={"If-None-Match": etag} if etag else {}) as response:
+            parts, size = [], 0
+            for part in response.iter_bytes() if response.status_code == 200 else ():
+                parts.append(part)
+                size += len(part)
+                if size > self._source.max_bytes:
+                    raise SyncFailed(f"{shown(url)} sends more than max_bytes={self._source.max_bytes:,}.")
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout(f"the answer took more than {self._source.timeout * WHOLE:.0f} s")
+            return response.status_code, response.headers, b"".join(parts)
 
     def _parse(self, url: Any, headers: Any, content: bytes) -> Answer:
         try:
