@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -22,20 +22,6 @@ logger = logging.getLogger("background.catalog")
 
 # Rows that are locked in one transaction.
 TOGETHER = 200
-
-
-class Named(Protocol):
-    """What of a job's row tells whose it is."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def handmade(self) -> bool: ...
-
-
-N = TypeVar("N", bound=Named)
 
 
 def sync() -> list[Job]:
@@ -130,11 +116,8 @@ def mark_orphans() -> int:
     return gone.update(orphaned=True, next_run_at=None) + back.update(orphaned=False, planned_enabled=False)
 
 
-def known(rows: Iterable[N]) -> list[N]:
+def known(rows: Iterable[Any]) -> list[Any]:
     """Return the jobs that this host's code may schedule: those it declares, and handmade ones of tasks it knows."""
-    rows = list(rows)
-    if not rows:
-        return []
     declared, tasks = registry.jobs(), registry.tasks()
     return [row for row in rows if (row.task in tasks if row.handmade else row.name in declared)]
 

@@ -8,7 +8,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from importlib import import_module
@@ -65,18 +65,6 @@ class Rows:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What one report came to."""
-
-    name: str
-    rows: int
-    size: int = field(default=0)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"file": self.name, "rows": self.rows, "bytes": self.size}
-
-
 class Sheet(Protocol):
     def write(self, row: Sequence[Any]) -> None: ...
 
@@ -111,14 +99,14 @@ def report(
             written = write(context, function(*args, **kwargs), timezone.localtime().strftime(pattern), format)
             if mail_to:
                 tell(context, function.__name__.replace("_", " "), written, mail_to)
-            return written.as_dict()
+            return written
 
         return job(schedule, **policies)(body)
 
     return declare
 
 
-def write(context: RunContext, source: Any, name: str, format: str) -> Written:
+def write(context: RunContext, source: Any, name: str, format: str) -> dict[str, Any]:
     """Write the rows of `source` to a file of the run. Blocks; memory does not grow with the number of rows."""
     with tempfile.TemporaryFile() as file, opened(source) as (columns, rows, total):
         count = 0
@@ -134,7 +122,7 @@ def write(context: RunContext, source: Any, name: str, format: str) -> Written:
         file.seek(0)
         artifact = context.attach(name, file, TYPES[format])
         context.logger.info("%s: %d rows", name, count)
-        return Written(name, count, getattr(artifact, "size", None) or size)
+        return {"file": name, "rows": count, "bytes": getattr(artifact, "size", None) or size}
 
 
 @contextmanager
@@ -257,12 +245,12 @@ def plain(cell: Any) -> Any:
     return str(cell.pk) if isinstance(cell, Model) else str(cell)
 
 
-def tell(context: RunContext, title: str, written: Written, mail_to: Sequence[str]) -> None:
+def tell(context: RunContext, title: str, written: dict[str, Any], mail_to: Sequence[str]) -> None:
     """Mail a link to the run: whoever may see its output can download the file. Blocks."""
     conf = get_part(ReportSettings)
     try:
         link = conf.base_url.rstrip("/") + reverse("admin:background_run_change", args=[context.run_id])
     except NoReverseMatch:  # a site without admin
         link = ""
-    text = _("%(file)s is ready: %(rows)d rows.") % {"file": written.name, "rows": written.rows}
+    text = _("%(file)s is ready: %(rows)d rows.") % written
     send_mail(_("Report: %(title)s") % {"title": title}, f"{text}\n\n{link}\n", conf.from_email, list(mail_to))

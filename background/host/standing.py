@@ -31,6 +31,11 @@ WORDS: dict[str, str] = {
 }
 # Lives that are kept until they are written: a service that crashes in a circle must not keep the heartbeat busy.
 UNWRITTEN = 10
+# Columns of a service's row that are kept here under the same name.
+FACTS = (
+    "state", "healthy", "engine", "error", "error_at", "restarts", "failures", "iterations", "since", "next_start_at", "next_tick_at",
+    "last_beat_at", "last_duration",
+)  # fmt: skip
 # States that a service can enter only in good health.
 RESTED = (State.RUNNING, State.STOPPED, State.PAUSED)
 
@@ -187,20 +192,8 @@ class Standing:
         """Return the columns of its row."""
         schedule = getattr(self.service, "schedule", None)
         return {
-            "state": self.state,
-            "healthy": self.healthy,
-            "engine": self.engine,
+            **{name: getattr(self, name) for name in FACTS},
             "singleton": self.service.singleton,
             "schedule": str(schedule)[:255] if schedule else "",
-            "error": self.error,
-            "error_at": self.error_at,
             "log": self.tail.lines(),
-            "restarts": self.restarts,
-            "failures": self.failures,
-            "iterations": self.iterations,
-            "since": self.since,
-            "next_start_at": self.next_start_at,
-            "next_tick_at": self.next_tick_at,
-            "last_beat_at": self.last_beat_at,
-            "last_duration": self.last_duration,
         }

@@ -99,15 +99,9 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
         found: dict[K, Sums] = {}
         rows = self.order_by("start").values_list("start", "queue", *Statistic.SUMS)
         for start, queue, succeeded, failed, cancelled, waited, ran, waits, runs in rows.iterator():
-            sums = found.setdefault(by(start, queue), Sums())
-            sums.succeeded += succeeded
-            sums.failed += failed
-            sums.cancelled += cancelled
-            sums.waited += waited
-            sums.ran += ran
-            for mine, histogram in ((sums.waits, waits), (sums.runs, runs)):
-                for step, count in histogram.items():
-                    mine[int(step)] += count
+            waits, runs = (Counter({int(step): count for step, count in one.items()}) for one in (waits, runs))
+            sums = Sums(succeeded, failed, cancelled, waited, ran, waits, runs)
+            found.setdefault(by(start, queue), Sums()).add(sums)
         return found
 
     def by_day(self, job: Job | int, days: int = 90, zone: tzinfo | None = None) -> dict[date, Sums]:

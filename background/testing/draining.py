@@ -21,7 +21,7 @@ from background.models import Run
 from background.queue.claim import claim, promote_due
 from background.queue.finish import announce, finish, finish_within
 from background.queue.holding import Claim, Filter, Holder
-from background.queue.outcome import Kind, Outcome
+from background.queue.outcome import Outcome
 from background.scope import database_alias
 
 HOLDER = Holder(uuid.UUID(int=0), "drain", build_version())
@@ -61,24 +61,12 @@ def _execute(claimed: Claim, now: datetime | None) -> None:
         announce([outcome])
 
 
-class _Undo(Exception):
-    pass
-
-
 def _in_savepoint(execution: Execution) -> Outcome:
     alias = database_alias()
     if not transaction.get_connection(alias).in_atomic_block:
         return run(execution)
-    outcomes: list[Outcome] = []
-    try:
-        # A host's run is not undone when it fails; here only a broken transaction is.
-        with transaction.atomic(using=alias):
-            outcomes.append(run(execution))
-            if outcomes[0].kind is not Kind.SUCCEEDED and transaction.get_connection(alias).needs_rollback:
-                raise _Undo
-    except _Undo:
-        pass
-    return outcomes[0]
+    with transaction.atomic(using=alias):  # undoes what the run has broken, and nothing else, as on a host
+        return run(execution)
 
 
 def run_due(now: datetime | None = None) -> list[Run]:
