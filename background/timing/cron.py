@@ -20,7 +20,6 @@ YEARS = 50  # the longest wait between two occurrences is 40: 29 February on a g
 CLOCK_CORRECTION = timedelta(hours=3)  # cron(8) makes nothing up for larger changes, such as a skipped day
 STRETCH = timedelta(days=2)  # more than any zone has ever moved its clocks at once, which is one day
 DAY = timedelta(days=1)
-FIRST_REACH = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -75,30 +74,17 @@ class Cron:
 
     def latest(self, start: datetime, stop: datetime) -> datetime | None:
         """Return the newest occurrence in (start, stop], in few steps however long that is."""
-        start, stop = as_utc(start), as_utc(stop)
-        reach = FIRST_REACH
-        while start < stop:
-            reach = min(reach, stop - start)
-            found = self.next(stop - reach)
-            if found is not None and found <= stop:
-                return self._newest(found, stop)
-            if reach == stop - start:
-                break
-            reach *= 8
-        return None
+        return next(iter(self.last(start, stop, 1)), None)
 
     def last(self, start: datetime, stop: datetime, n: int) -> list[datetime]:
-        """Return the newest `n` occurrences in (start, stop], oldest first; the rest is not walked through."""
-        start, newest = as_utc(start), self.latest(start, stop)
-        found: list[datetime] = []
-        window = smallest = max(n, 1) * timedelta(minutes=1)  # holds at most n
-        while len(found) < n and newest is not None:
-            low = newest - min(window, newest - start)
-            more = self.between(low, newest)
-            found = [*more, *found]
-            newest = self.latest(start, low)
-            window = min(window * 2, smallest * 64) if len(more) * 4 < n else window
-        return found[max(len(found) - n, 0) :]
+        """Return the newest `n` occurrences in (start, stop], oldest first: looked for behind `stop`, twice as far each time."""
+        start, stop = as_utc(start), as_utc(stop)
+        reach = max(n, 1) * timedelta(minutes=1)  # holds at most n
+        while True:
+            found = self.between(stop - min(reach, stop - start), stop)
+            if len(found) >= n or reach >= stop - start:
+                return found[max(len(found) - n, 0) :]
+            reach *= 2
 
     def local_after(self, local: datetime) -> datetime:
         """Return the next local time that the fields name, knowing nothing of zones."""
@@ -111,19 +97,6 @@ class Cron:
                 return local.replace(hour=hours[bisect_right(hours, local.hour)], minute=minutes[0], second=0)
             day += DAY
         return datetime.combine(_first_day(self._days, day), time(self._hours[0], self._minutes[0]))
-
-    def _newest(self, low: datetime, high: datetime) -> datetime:
-        """Halve (low, high] down to its newest occurrence; `low` is one itself."""
-        while True:
-            following = self.next(low)
-            if following is None or following > high:
-                return low
-            middle = following + (high - following) // 2
-            ahead = self.next(middle)
-            if ahead is not None and ahead <= high:
-                low = ahead
-            else:
-                low, high = following, middle
 
     def _walk(self, after: datetime) -> Iterator[datetime]:
         """Yield the occurrences after `after`, in order, to the end of the calendar."""
