@@ -14,6 +14,7 @@ from background import registry
 from background.compat import task_backends
 from background.conf import get_settings, problems, raw_settings
 from background.dialects import dialect
+from background.execution.executors import INTERFACE
 from background.jobs.tasks import BACKEND
 from background.timing import remark
 
@@ -43,12 +44,23 @@ def _places(conf: Any) -> Iterator[str]:
         except ImportError as error:
             yield f"BACKGROUND['MIDDLEWARE'] names {path!r}, which cannot be imported: {error}."
     if conf.executor != "local":
-        yield f"BACKGROUND['EXECUTOR'] is {conf.executor!r}; this version executes runs itself: \"local\" is the only choice."
+        yield from _dispatcher(conf.executor)
     if conf.host_timeout < 3 * conf.heartbeat_interval:
         yield (
             f"BACKGROUND['HOST_TIMEOUT'] ({conf.host_timeout} s) must be at least three times HEARTBEAT_INTERVAL "
             f"({conf.heartbeat_interval} s): else a busy host is taken for a dead one."
         )
+
+
+def _dispatcher(path: str) -> Iterator[str]:
+    try:
+        missing = [name for name in INTERFACE if not hasattr(import_string(path), name)]
+        why = f"which is no dispatcher: it has no {', '.join(missing)}" if missing else ""
+    except ImportError as error:
+        why = f"which cannot be imported: {error}"
+    if why:
+        remedy = '"local", or a dispatcher such as "background.contrib.celery.CeleryDispatcher"'
+        yield f"BACKGROUND['EXECUTOR'] is {path!r}, {why}. Set {remedy}."
 
 
 @register()

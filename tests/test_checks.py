@@ -56,7 +56,8 @@ def test_the_site_must_use_time_zones():
         ({"DATABASE": "elsewhere"}, "DATABASES has only default"),
         ({"MIDDLEWARE": ["nowhere.middleware"]}, "'nowhere.middleware', which cannot be imported"),
         ({"MIDDLEWARE": ["nodots"]}, "'nodots', which cannot be imported"),
-        ({"EXECUTOR": "celery"}, '"local" is the only choice'),
+        ({"EXECUTOR": "celery"}, 'which cannot be imported: celery doesn\'t look like a module path. Set "local"'),
+        ({"EXECUTOR": "tests.processes.Process"}, "which is no dispatcher: it has no free, submit"),
         ({"HOST_TIMEOUT": 5, "HEARTBEAT_INTERVAL": 2}, "at least three times HEARTBEAT_INTERVAL"),
     ],
 )

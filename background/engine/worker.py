@@ -18,7 +18,7 @@ from background.engine.lanes import Lanes
 from background.engine.lookahead import Lookahead
 from background.engine.recorder import Recorder
 from background.execution import capture
-from background.execution.executors import LoopExecutor, ProcessExecutor, ThreadExecutor
+from background.execution.executors import make_executors
 from background.execution.runner import Execution
 from background.queue.claim import claim_next, claims_of, held_rows, lengthen, next_due, promote_due
 from background.queue.finish import finish_within, release
@@ -75,10 +75,8 @@ class Worker(EngineService):
         self._looked_at = 0.0
         self._asked_at = 0.0
         self._latest = "thread"  # the executor for which the last claim was
-        self.thread = ThreadExecutor(concurrency, self._done)
-        self.loop = LoopExecutor(async_concurrency, self._done)
-        self.process = ProcessExecutor(get_settings().process_concurrency, self._done)
-        self.executors: tuple[Any, ...] = (self.thread, self.loop, self.process)
+        self.executors = make_executors(concurrency, async_concurrency, self._done)
+        self.thread, self.loop, self.process = self.executors
         self._more = {one.name: True for one in self.executors}  # whether the last claim found as much as it asked for
         self._lookahead = {one.name: Lookahead() for one in self.executors}
         self.abandoned: list[Execution] = []
@@ -109,7 +107,7 @@ class Worker(EngineService):
 
     def problems(self) -> list[str]:
         """Return what could not be ended in order, in sentences."""
-        deaf = [execution for slot in self.thread.deaf if (execution := slot.execution)]
+        deaf = [execution for slot in getattr(self.thread, "deaf", ()) if (execution := slot.execution)]
         return [
             *(f"run {one.claim.id} of {one.claim.task} was abandoned and handed back" for one in self.abandoned),
             *(f"run {one.claim.id} of {one.claim.task} was ended, but its thread goes on" for one in deaf),
