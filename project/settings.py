@@ -140,6 +140,9 @@ BACKGROUND = {
     },
 }
 
+# httpx tells each request at INFO; who asks says what came of it.
+LOGGING = {"version": 1, "disable_existing_loggers": False, "loggers": {"httpx": {"level": "WARNING"}}}
+
 # ------------------------------------------------------------------------------------------- language, time, files
 
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en-us")

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connections
 
 from background.engine.attachments import attach
-from background.execution import capture
+from background.execution import capture, telling
 from background.execution.executors import wire
 from background.execution.runner import Execution, run
 from background.queue.finish import finish_within
@@ -129,5 +129,6 @@ def main(descriptor: int) -> None:
     for alias, name in hello["databases"].items():  # a host inside a test uses the test's database
         connections[alias].settings_dict["NAME"] = name
     capture.install()
-    logging.getLogger("background.execution").setLevel(logging.CRITICAL)  # the host tells of failures
+    for tells in (logging.getLogger("background.execution"), telling.LOG):
+        tells.setLevel(logging.CRITICAL)  # the host tells of failures
     Child(pipe).work()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
 from background.admin.read_only import ReadOnly
@@ -42,11 +43,33 @@ class HistoryAdmin(ReadOnly, admin.ModelAdmin):
 
 @admin.register(Period)
 class PeriodAdmin(HistoryAdmin):
-    list_display = ("check_name", "state", "shown_detail", "began_at", "last_at", "alarmed_at", "count", "slowest")
+    list_display = (
+        "check_name",
+        "state",
+        "shown_detail",
+        "began_at",
+        "last_at",
+        "alarmed_at",
+        "count",
+        "shown_slowest",
+    )
     list_filter = (LastsFilter, "state")
     fields = readonly_fields = (
-        "check_name", "state", "began_at", "last_at", "alarmed_at", "count", "seconds", "slowest", "whole_detail",
+        "check_name", "state", "began_at", "last_at", "alarmed_at", "count", "shown_seconds", "shown_slowest",
+        "whole_detail",
     )  # fmt: skip
+
+    @admin.display(description=_("seconds"))
+    def shown_seconds(self, row: Period) -> str:
+        return seconds(row.seconds)
+
+    @admin.display(description=_("slowest"), ordering="slowest")
+    def shown_slowest(self, row: Period) -> str:
+        return seconds(row.slowest)
+
+
+def seconds(value: float) -> str:
+    return _("%(seconds)s s") % {"seconds": number_format(round(value, 3), 3)}
 
 
 @admin.register(Notice)

@@ -44,7 +44,7 @@ def keep_index(context: background.RunContext) -> int:
     while changed := search.refresh():
         done += changed
         context.stop.raise_if_requested()
-    logger.info("%d articles indexed", done)
+    logger.info("articles indexed: %d", done)
     return done
 
 

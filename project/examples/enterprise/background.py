@@ -58,7 +58,7 @@ def load_file(context: background.RunContext, name: str) -> dict[str, Any]:
         path.rename(etl.folder("rejected") / path.name)
         raise
     level = logging.WARNING if load.reason or load.rejected else logging.INFO
-    logger.log(level, "%s: %d lines, %d rejected. %s", name, load.lines, load.rejected, load.reason)
+    logger.log(level, "%s: %d sales, %d lines rejected. %s", name, load.lines, load.rejected, load.reason or "Done.")
     return {"file": name, "lines": load.lines, "rejected": load.rejected, "reason": load.reason}
 
 
@@ -153,6 +153,7 @@ class Branches(Seed):
     """Drop the sample files on a fresh site, have them checked and reported, and end."""
 
     depends_on = ("enterprise.WebShop",)
+    patience = 15  # seconds that the files have until they are checked
 
     def steps(self) -> list[Callable[[], object]]:
         files: dict[str, str | bytes] = {
@@ -168,4 +169,4 @@ class Branches(Seed):
     def check(self) -> None:
         WebSales.task.enqueue()
         for task in (sales, verify_audit, reconcile):
-            task.using(run_after=timezone.now() + timedelta(seconds=15)).enqueue()
+            task.using(run_after=timezone.now() + timedelta(seconds=self.patience)).enqueue()

@@ -1,6 +1,5 @@
 """Declares what runs in the background: the meter, the end of trials, the monthly report, exports, and sample visitors."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -18,8 +17,6 @@ from background.contrib.reports import report, write
 from project.examples.saas import samples
 from project.examples.saas.models import Account, Usage
 from project.examples.seeding import Seed
-
-logger = logging.getLogger(__name__)
 
 
 class Used(NamedTuple):
@@ -74,7 +71,6 @@ def each(accounts: Any, change: Any) -> int:
             if account is not None:
                 change(account)
                 account.save()
-                logger.info("%s of %s", change.__name__, account)
                 done += 1
     return done
 

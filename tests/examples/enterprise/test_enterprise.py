@@ -453,6 +453,7 @@ def test_a_fresh_site_shows_loads_web_orders_checks_and_a_report_by_itself(setti
     Store.objects.all().delete()
     Product.objects.all().delete()
     monkeypatch.setattr(enterprise.Branches, "pace", 0.1)
+    monkeypatch.setattr(enterprise.Branches, "patience", 3)
     services = [enterprise.DropFolder, samples.WebShop, enterprise.AuditTrail, enterprise.Branches]
 
     with run_host(*services) as host:
