@@ -112,9 +112,10 @@ def export_data(context: background.RunContext, account: int) -> dict[str, Any]:
     kept = row.usage.values_list(
         "account__name", "account__plan", "account__trial_ends_at", "account__owner__email", "day", "metric", "amount"
     )
-    written = write(context, kept.order_by("day", "metric"), f"{slugify(row.name)}-{timezone.localdate()}.csv", "csv")
-    row.tell("your data is ready", f"{written.name} can be downloaded for a week.")
-    return written.as_dict()
+    name = f"{slugify(row.name)}-{timezone.localdate()}.csv"
+    written = write(context, kept.order_by("day", "metric"), name, "csv")
+    row.tell("your data is ready", f"{name} can be downloaded for a week.")
+    return written
 
 
 def ask_for_export(account: Account) -> None:

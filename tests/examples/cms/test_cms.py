@@ -287,7 +287,7 @@ def test_older_backups_are_deleted_only_after_a_new_one_was_verified(drain, monk
 
 
 @pytest.mark.slow
-def test_a_fresh_site_shows_articles_thumbnails_and_a_backup_by_itself(settings, monkeypatch, client):
+def test_a_fresh_site_shows_articles_thumbnails_and_a_backup_by_itself(settings, monkeypatch, client, capfd):
     settings.EXAMPLES_SEED = True
     monkeypatch.setattr(cms.Newsroom, "pace", 0)
     settings.MEDIA_ROOT = str(settings.FOLDER / "media")  # which child processes know, as
@@ -301,6 +301,7 @@ def test_a_fresh_site_shows_articles_thumbnails_and_a_backup_by_itself(settings,
     assert list(backup.folder().glob("*.zip"))
     (broken,) = Run.objects.failed()
     assert "no picture that can be opened" in broken.errors[0]["message"]
+    assert "Traceback" not in capfd.readouterr().err  # the host tells of it; its child process does not, too
     assert b"The lighthouse keeper" in client.get(reverse("cms:articles"), {"q": "lamp"}).content
 
     Article.objects.all().delete()
