@@ -14,7 +14,7 @@ from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 from django.core.mail import send_mail
 from django.db import connections, transaction
@@ -35,6 +35,8 @@ CHUNK = 2000
 SHEET = 1_048_576
 # A cell that begins so would be taken for a formula by a spreadsheet.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+Write = Callable[[Sequence[Any]], object]
 
 TYPES = {"csv": "text/csv; charset=utf-8", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 
@@ -63,10 +65,6 @@ class Rows:
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]
     total: int | None = None
-
-
-class Sheet(Protocol):
-    def write(self, row: Sequence[Any]) -> None: ...
 
 
 def report(
@@ -110,10 +108,10 @@ def write(context: RunContext, source: Any, name: str, format: str) -> dict[str,
     """Write the rows of `source` to a file of the run. Blocks; memory does not grow with the number of rows."""
     with tempfile.TemporaryFile() as file, opened(source) as (columns, rows, total):
         count = 0
-        with as_csv(file) if format == "csv" else as_xlsx(file) as sheet:
-            sheet.write(columns)
+        with as_csv(file) if format == "csv" else as_xlsx(file) as write_row:
+            write_row(columns)
             for count, row in enumerate(rows, 1):
-                sheet.write([plain(cell) for cell in row])
+                write_row([plain(cell) for cell in row])
                 if count % CHUNK == 0:
                     context.stop.raise_if_requested()
                     context.progress(count, total)
@@ -165,23 +163,15 @@ def _fetched(cursor: Any) -> Iterator[Sequence[Any]]:
         yield from rows
 
 
-class CsvSheet:
+@contextmanager
+def as_csv(file: Any) -> Iterator[Write]:
     """UTF-8 with a mark that spreadsheets know it by; texts that look like formulas are guarded by an apostrophe."""
-
-    def __init__(self, out: io.TextIOWrapper) -> None:
-        self._writer = csv.writer(out)
-
-    def write(self, row: Sequence[Any]) -> None:
-        self._writer.writerow(
+    out = io.TextIOWrapper(file, "utf-8-sig", newline="", write_through=False)
+    writer = csv.writer(out)
+    try:
+        yield lambda row: writer.writerow(
             [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row]
         )
-
-
-@contextmanager
-def as_csv(file: Any) -> Iterator[Sheet]:
-    out = io.TextIOWrapper(file, "utf-8-sig", newline="", write_through=False)
-    try:
-        yield CsvSheet(out)
     finally:
         out.detach()  # flushes, and leaves the file open
 
@@ -228,10 +218,10 @@ class XlsxSheet:
 
 
 @contextmanager
-def as_xlsx(file: Any) -> Iterator[Sheet]:
+def as_xlsx(file: Any) -> Iterator[Write]:
     book = import_module("xlsxwriter").Workbook(file, {"constant_memory": True})
     sheet = XlsxSheet(book)
-    yield sheet
+    yield sheet.write
     sheet.close()
     book.close()
 

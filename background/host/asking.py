@@ -76,6 +76,6 @@ def software() -> dict[str, str]:
 
 
 def unapplied(alias: str) -> list[str]:
-    """Return the app of each migration that is not applied. Blocks for a query."""
+    """Return the migrations that the code has and the database has not, as "app.name". Blocks for a query."""
     executor = MigrationExecutor(connections[alias])
-    return [migration.app_label for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+    return [str(migration) for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]

@@ -63,7 +63,6 @@ class Options:
     works: bool = True
     schedules: bool = True
     concurrency: int | None = None
-    async_concurrency: int | None = None
     drain: bool = False
     max_runs: int | None = None
     parent: uuid.UUID | None = None
@@ -328,7 +327,7 @@ class Host:
                 self,
                 lambda: self.recorder,
                 options.concurrency or conf.concurrency,
-                options.async_concurrency or conf.async_concurrency,
+                conf.async_concurrency,
                 drain=options.drain,
                 max_runs=options.max_runs,
             )

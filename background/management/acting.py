@@ -24,7 +24,6 @@ from background.management.arguments import no_such
 from background.models import Host, Job, Run, Service
 from background.queue.enqueue import enqueue
 from background.queue.pause import pause_everything, pause_queue, queue_names, resume_everything, resume_queue
-from background.queue.prune import prune
 from background.scope import database_alias
 from background.timing import Occurrence, Schedule, parse, upcoming
 
@@ -213,10 +212,6 @@ def next_times(name: str, count: int) -> tuple[Job, Schedule, list[Occurrence]]:
         after = job.starts_at - timedelta(microseconds=1)
     found = upcoming(schedule, after, count, job.timezone or None)
     return job, schedule, [one for one in found if job.ends_at is None or one.instant_utc < job.ends_at]
-
-
-def prune_history() -> int:
-    return prune()
 
 
 def create_roles() -> list[str]:

@@ -9,10 +9,8 @@ from background.models.lease import Lease
 from background.models.log import RunLog
 from background.models.queue import Queue
 from background.models.run import Run
-from background.models.service import Service
-from background.models.service_pause import ServicePause
+from background.models.service import Service, ServicePause, ServiceStart
 from background.models.skip import Skip
-from background.models.start import ServiceStart
 from background.models.statistics import Statistic
 
 __all__ = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
@@ -11,10 +9,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from background.conf import get_settings
-from background.dialects import dialect
-from background.models import Host
-from background.scope import database_alias
+from background.attention import Glance
 from background.web.metrics import CONTENT_TYPE, is_asked_rightly
 from background.web.metrics import metrics as figures
 
@@ -33,16 +28,15 @@ def livez(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer "ok", or "degraded" with 503 where the database is away or no host is alive. Blocks for two queries."""
+    """Answer "ok", or "degraded" with 503 where the database is away or no host is alive. Blocks for a query or two."""
     served = is_served()
     return HttpResponse("ok" if served else "degraded", content_type="text/plain", status=200 if served else 503)
 
 
 def is_served() -> bool:
-    """Tell whether some host has given a sign of life within HOST_TIMEOUT. Blocks for two queries."""
+    """Tell whether some host has given a sign of life within HOST_TIMEOUT. Blocks for a query or two."""
     try:
-        since = dialect().now() - timedelta(seconds=get_settings().host_timeout)
-        return Host.objects.using(database_alias()).live().filter(heartbeat_at__gte=since).exists()
+        return bool(Glance().live)
     except Error:
         return False
 

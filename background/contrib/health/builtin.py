@@ -17,12 +17,12 @@ from django.core.cache import caches
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import connections
-from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from background.attention import Glance, attention
 from background.contrib.health.declaring import Unhealthy
+from background.host.asking import unapplied
 
 # What is read of an answer (bytes).
 MOST = 1 << 20
@@ -70,16 +70,13 @@ def storage(alias: str = "default") -> None:
 
 def migrations(alias: str = "default") -> None:
     """Look for migrations that the code has and the database has not."""
-    executor = MigrationExecutor(connections[alias])
-    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if missing:
+    if missing := unapplied(alias):
         text = ngettext(
             "%(count)d migration is not applied: %(names)s",
             "%(count)d migrations are not applied: %(names)s",
             len(missing),
         )
-        names = ", ".join(str(migration) for migration, _backwards in missing[:5])
-        raise Unhealthy(text % {"count": len(missing), "names": names})
+        raise Unhealthy(text % {"count": len(missing), "names": ", ".join(missing[:5])})
 
 
 def disk(path: str = "", percent: float = 5, gigabytes: float = 0) -> str:

@@ -18,6 +18,7 @@ from background.management import acting, reading
 from background.management.arguments import LISTS, VERBS, add_verbs, no_such
 from background.management.terminal import ago, as_json, duration, plain, table
 from background.models import Host, Job, Run, Service
+from background.queue.prune import prune
 from background.scope import refresh_connections
 from background.timing import Occurrence, describe, remark
 
@@ -220,7 +221,7 @@ class Command(BaseCommand):
             self.say(_("Each run starts up to %(seconds)g s later (jitter).") % {"seconds": job.jitter})
 
     def do_prune(self, options: dict[str, Any]) -> None:
-        count = acting.prune_history()
+        count = prune()
         self.say(ngettext("%(count)d run deleted.", "%(count)d runs deleted.", count) % {"count": count})
 
     def do_roles(self, options: dict[str, Any]) -> None:

@@ -210,7 +210,7 @@ def ready_database(command: BaseCommand, options: dict[str, Any]) -> None:
             _(
                 "%(count)d migrations are not applied (%(apps)s). Run `python manage.py migrate`, or start with --migrate."
             )
-            % {"count": len(missing), "apps": ", ".join(sorted(set(missing)))}
+            % {"count": len(missing), "apps": ", ".join(sorted({name.partition(".")[0] for name in missing}))}
         )
 
 
