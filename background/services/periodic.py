@@ -7,7 +7,8 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -68,24 +69,24 @@ class PeriodicService(BackgroundService):
         return self._aexecute(stop) if self.is_async else self._execute(stop)
 
     def _execute(self, stop: StopToken) -> None:
-        failures = 0
         pace = self._pace()
         while not stop.requested:
-            pause = self._pause(pace)
-            if pause > 0:
+            if (pause := self._pause(pace)) > 0:
                 stop.wait(pause)
                 continue
-            failures = self._tick_once(stop, pace, failures)
+            with self._recorded(stop, pace) as due:
+                fresh_context().run(self._in_scope, stop, due)
 
     async def _aexecute(self, stop: StopToken) -> None:
-        failures = 0
         pace = self._pace()
         while not stop.requested:
-            pause = self._pause(pace)
-            if pause > 0:
+            if (pause := self._pause(pace)) > 0:
                 await stop.sleep(pause)
                 continue
-            failures = await self._atick_once(stop, pace, failures)
+            with self._recorded(stop, pace) as due:
+                context = fresh_context()
+                share_thread_with(context)
+                await asyncio.create_task(self._ain_scope(stop, due), context=context)
 
     def _pace(self) -> Pace:
         schedule = parse(self.schedule) if isinstance(self.schedule, str) else self.schedule
@@ -100,32 +101,9 @@ class PeriodicService(BackgroundService):
             return 0
         return min(pace.left(), LONGEST_WAIT)
 
-    def _tick_once(self, stop: StopToken, pace: Pace, failures: int) -> int:
-        started = time.monotonic()
-        error: BaseException | None = None
-        try:
-            fresh_context().run(self._in_scope, stop, pace.move_on())
-        except Exception as caught:  # noqa: BLE001 - around a service: a tick's failure is recorded and never ends it
-            error = caught
-        return self._after(stop, started, error, pace, failures)
-
     def _in_scope(self, stop: StopToken, due: datetime | None) -> None:
         with self._scope(stop, due) as scope:
             self.tick(scope)
-
-    async def _atick_once(self, stop: StopToken, pace: Pace, failures: int) -> int:
-        started = time.monotonic()
-        error: BaseException | None = None
-        try:
-            await self._in_task(stop, pace.move_on())
-        except Exception as caught:  # noqa: BLE001 - around a service, as above
-            error = caught
-        return self._after(stop, started, error, pace, failures)
-
-    async def _in_task(self, stop: StopToken, due: datetime | None) -> None:
-        context = fresh_context()
-        share_thread_with(context)
-        await asyncio.create_task(self._ain_scope(stop, due), context=context)
 
     async def _ain_scope(self, stop: StopToken, due: datetime | None) -> None:
         async with self._scope(stop, due) as scope:
@@ -135,17 +113,24 @@ class PeriodicService(BackgroundService):
     def _scope(self, stop: StopToken, due: datetime | None) -> Scope:
         return Scope(Unit("tick", self.get_name()), stop, idle=max(0, seconds_until(due)))
 
-    def _after(self, stop: StopToken, started: float, error: BaseException | None, pace: Pace, failures: int) -> int:
-        failures = failures + 1 if error else 0
+    @contextmanager
+    def _recorded(self, stop: StopToken, pace: Pace) -> Iterator[datetime | None]:
+        """Around a tick: tell the host what came of it, and go on. Yields when the next one is due."""
+        started = time.monotonic()
+        error: BaseException | None = None
+        try:
+            yield pace.move_on()
+        except Exception as caught:  # noqa: BLE001 - around a service: a tick's failure is recorded and never ends it
+            error = caught
+        pace.failures = pace.failures + 1 if error else 0
         stop.beat()
         if error:
-            logger.error("tick of %s failed (%d in a row)", self.get_name(), failures, exc_info=error)
+            logger.error("tick of %s failed (%d in a row)", self.get_name(), pace.failures, exc_info=error)
         due = pace.skip_passed()
         if self.on_tick is not None:
             self.on_tick(Tick(time.monotonic() - started, error, due))
-        if error and self.max_failures and failures >= self.max_failures:
-            raise TooManyFailures(f"{failures} ticks in a row failed, the last with {error!r}.") from error
-        return failures
+        if error and self.max_failures and pace.failures >= self.max_failures:
+            raise TooManyFailures(f"{pace.failures} ticks in a row failed, the last with {error!r}.") from error
 
 
 class Pace:
@@ -156,6 +141,7 @@ class Pace:
 
     def __init__(self, schedule: Schedule, at_start: bool) -> None:
         now = datetime.now(UTC)
+        self.failures = 0  # in a row
         self._floating = isinstance(schedule, Every) and schedule.anchor is None
         self._schedule = replace(schedule, anchor=now) if isinstance(schedule, Every) and self._floating else schedule
         self._offset = now.timestamp() - time.monotonic()
