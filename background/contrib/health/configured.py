@@ -29,10 +29,7 @@ def checks() -> dict[str, Check]:
 
 def _complete(one: Check, conf: HealthSettings) -> Check:
     whole = replace(
-        one,
-        interval=one.interval or conf.interval,
-        timeout=one.timeout or conf.timeout,
-        failures=one.failures or conf.failures,
+        one, **{name: getattr(one, name) or getattr(conf, name) for name in ("interval", "timeout", "failures")}
     )
     numbers = (whole.interval, whole.timeout, whole.failures)
     fits = all(isinstance(number, (int, float)) and number >= LEAST for number in numbers)

@@ -96,9 +96,7 @@ class LogFollower(BackgroundService):
         """Take up files that are new under the patterns."""
         for path in expand(list(self.paths)):
             if path not in self._followed:
-                stored = self.checkpoint.get(path)
-                place = Place(**stored) if stored else None
-                self._followed[path] = Followed(path, place, self.max_line, self.from_start)
+                self._followed[path] = Followed(path, self._stored(path), self.max_line, self.from_start)
 
     def _advance(self, followed: Followed, stop: StopToken) -> bool:
         """Read a portion of a file and commit it; whether there was any. A file that cannot be read is told of once."""

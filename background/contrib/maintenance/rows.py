@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 from django.conf import settings
@@ -19,6 +20,16 @@ from background.queue.prune import prune
 BATCH = 1000
 
 
+def batch_by_batch(context: RunContext, delete: Callable[[], int]) -> int:
+    """Call `delete` until it deletes nothing more; return how many it has deleted in all."""
+    deleted = 0
+    while count := delete():
+        deleted += count
+        context.progress(deleted)
+        context.stop.raise_if_requested()
+    return deleted
+
+
 @Adoptable
 def clear_sessions(context: RunContext) -> int:
     """Delete expired sessions, a thousand at a time; return how many. Other engines than the database's: by their own way."""
@@ -28,11 +39,12 @@ def clear_sessions(context: RunContext) -> int:
         return 0  # they do not tell
     model = engine.get_model_class()
     rows = model._default_manager.using(router.db_for_write(model)).filter(expire_date__lt=timezone.now())
-    deleted = 0
-    while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
-        context.stop.raise_if_requested()
-        deleted += rows.filter(pk__in=keys).delete()[0]
-        context.progress(deleted)
+
+    def delete() -> int:
+        keys = list(rows.order_by().values_list("pk", flat=True)[:BATCH])
+        return int(rows.filter(pk__in=keys).delete()[0])
+
+    deleted = batch_by_batch(context, delete)
     context.logger.info("%d expired sessions deleted", deleted)
     return deleted
 
@@ -48,17 +60,17 @@ def cull_cache(context: RunContext, alias: str = "default") -> int:
         connection.ops.quote_name(name) for name in (cache.cache_model_class._meta.db_table, "cache_key", "expires")
     )
     now = connection.ops.adapt_datetimefield_value(timezone.now().replace(microsecond=0))
-    deleted = 0
-    with connection.cursor() as cursor:
-        while True:
-            context.stop.raise_if_requested()
+
+    def delete() -> int:
+        with connection.cursor() as cursor:
             cursor.execute(f"SELECT {key} FROM {table} WHERE {expires} < %s LIMIT {BATCH}", [now])
             if not (keys := [row[0] for row in cursor.fetchall()]):
-                break
+                return 0
             marks = ", ".join(["%s"] * len(keys))  # once more by date: one of them may have been written anew
             cursor.execute(f"DELETE FROM {table} WHERE {key} IN ({marks}) AND {expires} < %s", [*keys, now])
-            deleted += cursor.rowcount
-            context.progress(deleted)
+            return int(cursor.rowcount)
+
+    deleted = batch_by_batch(context, delete)
     context.logger.info("%d expired entries of the cache %s deleted", deleted, alias)
     return deleted
 
@@ -69,13 +81,6 @@ def prune_history(context: RunContext) -> int:
 
     Hosts do the same by themselves, a portion every ten minutes.
     """
-    deleted = 0
-    while True:
-        context.stop.raise_if_requested()
-        count = prune(most=BATCH)
-        deleted += count
-        context.progress(deleted)
-        if count < BATCH:
-            break
+    deleted = batch_by_batch(context, lambda: prune(most=BATCH))
     context.logger.info("%d old runs deleted", deleted)
     return deleted
