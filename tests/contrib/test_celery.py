@@ -112,8 +112,8 @@ def begun(name="waits", count=1):
 
 @pytest.mark.parametrize(
     ("broker", "flags"),
-    [("redis", ()), ("rabbitmq", ()), ("redis", ("-P", "threads"))],
-    ids=["redis", "rabbitmq", "threads"],
+    [("redis", ()), ("rabbitmq", ()), ("redis", ("-P", "threads")), ("redis", ("-P", "solo"))],
+    ids=["redis", "rabbitmq", "threads", "solo"],
 )
 def test_runs_have_the_history_that_they_have_on_a_host(queue, broker, flags):
     need(broker)
@@ -214,6 +214,17 @@ def test_while_the_broker_is_away_runs_stay_in_the_queue(queue, tmp_path, caplog
     assert {(one.status, one.attempt) for one in done} == {("succeeded", 1)}
     told = [one.getMessage() for one in caplog.records if one.name == "background.contrib.celery"]
     assert len(told) == 2 and "is away, runs wait" in told[0] and "there again" in told[1]
+
+
+def test_a_broker_that_refuses_the_login_is_as_one_that_is_away(queue, caplog, monkeypatch):
+    need("rabbitmq")
+    monkeypatch.setitem(celery_apps.BROKERS, "private", "amqp://guest:wrong@127.0.0.1:5672//")
+    monkeypatch.setattr(celery_apps, "private", celery_apps.make("private"))
+    with dispatching(queue, "private"):
+        result = tasks.note.enqueue()
+        wait_until(lambda: "ACCESS_REFUSED" in caplog.text)
+        wait_until(lambda: run_of(result).status == "ready")
+    assert run_of(result).attempt == 0
 
 
 def test_what_nobody_takes_is_sent_anew_and_executed_once(queue, caplog):

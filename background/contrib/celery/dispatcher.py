@@ -6,6 +6,7 @@ import logging
 import math
 import time
 
+from amqp.exceptions import AMQPError
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
@@ -51,7 +52,7 @@ class Broker:
             import_string(conf.app).send_task(
                 TASK, words, shadow=claim.task, ignore_result=True, retry=True, retry_policy=ONCE, **route
             )
-        except OperationalError as error:
+        except (OperationalError, AMQPError) as error:  # not there, or refuses
             self._troubles += 1
             self._again_at = time.monotonic() + BACKOFF.delay(self._troubles)
             if self._troubles == 1:
