@@ -1,9 +1,9 @@
 """
 Fill the database of DATABASE_URL with so many runs, as a site has after a month: `python -m tests.seed 1000000`.
 
-For looking at the admin and for measuring it. PostgreSQL takes a million in half a minute; the others take minutes. The
-history lies within the last 30 days; beside it there are jobs, a host, a few open runs, one run with a long log, and a
-superuser `seed` with the password `seed`.
+For looking at the admin and for measuring it. PostgreSQL takes a million in a minute; the others take minutes. The
+history lies within the last 30 days; beside it there are its sums, jobs, queues, a host with services, a few open runs, one run
+with a long log, and a superuser `seed` with the password `seed`.
 """
 
 import os
@@ -51,10 +51,11 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     first_job = write_beside()
     (write_by_sql if connection.vendor == "postgresql" else write_by_rows)(count, first_job)
+    write_sums(count, first_job)
     write_open()
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE background_run")
+            cursor.execute("VACUUM ANALYZE background_run, background_statistic")
     print(f"{count:,} runs are written.")
 
 
@@ -63,7 +64,7 @@ def write_beside() -> int:
     from django.contrib.auth.models import User
     from django.utils import timezone
 
-    from background.models import Host, Job
+    from background.models import Host, Job, Queue, Service
 
     if not User.objects.filter(username="seed").exists():
         User.objects.create_superuser("seed", password="seed")
@@ -72,10 +73,16 @@ def write_beside() -> int:
     jobs = Job.objects.bulk_create(
         Job(name=name, task=f"shop.background.task_{n}", outcomes="ssssfss") for n, name in enumerate(names)
     )
-    Host.objects.get_or_create(
+    host, _ = Host.objects.get_or_create(
         name="web-1:310",
         defaults={"pid": 310, "state": "running", "started_at": timezone.now(), "heartbeat_at": timezone.now() + timedelta(days=3650)},
     )  # fmt: skip
+    for name in QUEUES:
+        Queue.objects.get_or_create(name=name)
+    for n in range(10):
+        Service.objects.get_or_create(
+            host=host, name=f"seed.Service{n}", defaults={"state": "running", "since": timezone.now()}
+        )
     return min(Job.objects.filter(name__in=[job.name for job in jobs]).values_list("id", flat=True))
 
 
@@ -123,6 +130,31 @@ def write_by_rows(count: int, first_job: int) -> None:
                 )
             )  # fmt: skip
         Run.objects.bulk_create(rows)
+
+
+def write_sums(count: int, first_job: int) -> None:
+    """Write what hosts would have summed up: per queue and per job, minutes of two days and hours of thirty."""
+    from django.utils import timezone
+
+    from background.models import Statistic
+    from background.models.statistics import ALL_RUNS, class_of
+
+    Statistic.objects.all().delete()
+    now, each = timezone.now().replace(second=0, microsecond=0), count / (30 * 24 * 60)
+    of = [(ALL_RUNS, queue, each / len(QUEUES)) for queue in QUEUES]
+    of += [(first_job + n, QUEUES[n % 4], each / JOBS) for n in range(JOBS)]
+    for span, step, spans in (("minute", timedelta(minutes=1), 48 * 60), ("hour", timedelta(hours=1), 30 * 24)):
+        begin = now if span == "minute" else now.replace(minute=0)
+        for job, queue, rate in of:
+            ended = max(1, round(rate * step.total_seconds() / 60))
+            facts = {"succeeded": ended, "failed": ended // 50, "waited": 0.2 * ended, "ran": 45.0 * ended}
+            facts |= {
+                "waits": {class_of(0.2): ended},
+                "runs": {class_of(5 + n * 8): ended // 10 + 1 for n in range(10)},
+            }
+            Statistic.objects.bulk_create(
+                Statistic(span=span, start=begin - n * step, job_id=job, queue=queue, **facts) for n in range(spans)
+            )
 
 
 def write_open() -> None:

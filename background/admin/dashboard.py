@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from background.admin import live
 from background.admin.base import ReadOnlyAdmin
+from background.admin.fields import LongSelect
 from background.admin.panels import PANELS, Panel, figures_of
 from background.admin.permissions import may
 from background.admin.queue import PAUSE_ALL, RESUME_ALL
@@ -41,7 +42,7 @@ OFFERED = 500
 
 
 class JobForm(forms.Form):
-    job = forms.ChoiceField(label=gettext_lazy("Job"))
+    job = forms.ChoiceField(label=gettext_lazy("Job"), widget=LongSelect)
 
     def __init__(self, jobs: list[Job]) -> None:
         super().__init__()
@@ -76,10 +77,10 @@ class DashboardAdmin(ReadOnlyAdmin):
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         window = window_of(request.GET.get("window", "")).name
-        problem, shown = "", {}
+        problem, shown, look = "", {}, Glance()
         for panel in self.panels(request):
             try:
-                shown[panel.name] = self.drawn(request, panel, window)
+                shown[panel.name] = self.drawn(request, panel, window, look)
             except TookTooLong:
                 shown[panel.name] = self.failed(
                     request, panel, window, _("This took too long; choose a smaller window.")
@@ -96,26 +97,31 @@ class DashboardAdmin(ReadOnlyAdmin):
             "title": _("Dashboard"),
             "opts": self.opts,
             "media": self.media,
+            **self.as_list(),
             "panels": {} if problem else shown,
             "missing": problem,
-            "tools": self.buttons(request, problem),
+            "tools": self.buttons(request, look, problem),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/background/dashboard/page.html", context)
 
-    def buttons(self, request, missing):
+    def as_list(self):
+        """Return what the template of a list asks for, which knows where the breadcrumbs lead."""
+        return {"cl": {"opts": self.opts}, "actions_on_top": True}
+
+    def buttons(self, request, look, missing):
         found = []
         if may(request.user, "job.run"):
             found.append((_("Run a job…"), self.url("run")))
         if may(request.user, "queue.pause_all") and not missing:
-            verb = RESUME_ALL if Glance().everything else PAUSE_ALL
+            verb = RESUME_ALL if look.everything else PAUSE_ALL
             found.append((_("%(verb)s…") % {"verb": verb.label}, self.url(verb.name, model="queue")))
         return found
 
-    def drawn(self, request, panel: Panel, window: str) -> str:
+    def drawn(self, request, panel: Panel, window: str, look: Glance) -> str:
         """Return a panel as HTML, with the address under which it is asked for again. Blocks for a few queries."""
         with dialect().time_limit(live.LONGEST_STATEMENT):
-            context = {**self.frame(request, panel, window), **panel.read(self, request)}
+            context = {**self.frame(request, panel, window), **panel.read(self, request, look)}
             return render_to_string(f"admin/background/dashboard/{panel.name}.html", context, request)
 
     def failed(self, request, panel: Panel, window: str, sentence: str) -> str:
@@ -138,7 +144,7 @@ class DashboardAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         context = {
             **self.frame(request, found, window_of(request.GET.get("window", "")).name),
-            **found.read(self, request),
+            **found.read(self, request, Glance()),
         }
         return TemplateResponse(request, f"admin/background/dashboard/{found.name}.html", context)
 
@@ -154,7 +160,7 @@ class DashboardAdmin(ReadOnlyAdmin):
                 "at": look.now,
                 "ok": not found,
                 "attention": [one.facts() for one in found if one.may_be_seen_by(request.user)],
-                "figures": figures_of(request.user),
+                "figures": figures_of(request.user, look),
             }
         text = json.dumps(facts, cls=DjangoJSONEncoder).translate(AS_TEXT)
         return HttpResponse(text, content_type="application/json")
@@ -173,6 +179,7 @@ class DashboardAdmin(ReadOnlyAdmin):
             "title": _("Run a job"),
             "opts": self.opts,
             "media": self.media,
+            **self.as_list(),
             "form": JobForm(found),
             "found": found,
             "back": self.url("changelist"),

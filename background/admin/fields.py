@@ -1,4 +1,4 @@
-"""Own the one form field of our own: JSON, bounded."""
+"""Own the form field of our own: JSON, bounded; and a choice among hundreds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from background.admin.text import typeable
@@ -36,3 +39,15 @@ class JSONField(forms.JSONField):
         if value is None or isinstance(value, InvalidJSONInput):
             return value or ""
         return typeable(json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict) else None))
+
+
+class LongSelect(forms.Select):
+    """A choice among hundreds: Django fills a template for each of them, which takes most of a page's time."""
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        chosen = self.format_value(value)
+        facts = ((one, " selected" if str(one) in chosen else "", label) for one, label in self.choices)
+        options = format_html_join("", '<option value="{}"{}>{}</option>', facts)
+        return format_html(
+            "<select{}>{}</select>", flatatt(self.build_attrs(self.attrs, {"name": name, **(attrs or {})})), options
+        )

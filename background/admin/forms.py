@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from background.admin.arguments import as_json, masked
+from background.admin.fields import LongSelect
 from background.admin.text import as_text, cut, visible
 from background.models import Job
 from background.timing.zones import zone_names
@@ -65,6 +66,7 @@ class RequestForm(ReasonForm):
         label=gettext_lazy("Time zone"),
         required=False,
         choices=zone_choices,
+        widget=LongSelect,
         help_text=gettext_lazy("In which the time above is meant."),
     )
     queue = forms.ChoiceField(label=gettext_lazy("Queue"), required=False)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from background import registry
 from background.admin.arguments import PREFIX, ArgumentsForm, masked, parameters
-from background.admin.fields import JSONField
+from background.admin.fields import JSONField, LongSelect
 from background.admin.forms import declared_value, zone_choices
 from background.admin.permissions import may_touch
 from background.admin.redact import secrets_of, unmask
@@ -85,6 +85,7 @@ class JobForm(forms.ModelForm):
         label=gettext_lazy("Time zone"),
         required=False,
         choices=zone_choices,
+        widget=LongSelect,
         help_text=Job._meta.get_field("timezone").help_text,
     )
     args = JSONField(

@@ -32,7 +32,9 @@ class Panel:
 
     name: str
     title: Any
-    read: Callable[[Any, Any], dict[str, Any]]  # (room, request) -> context of its template
+    read: Callable[
+        [Any, Any, Glance], dict[str, Any]
+    ]  # (room, request, the page's one look) -> context of its template
     needs: str = ""
     every: int = 5
 
@@ -48,8 +50,7 @@ def runs_address(room: Any, **words: str) -> str:
 # What needs attention
 
 
-def read_attention(room: Any, request: Any) -> dict[str, Any]:
-    look = Glance()
+def read_attention(room: Any, request: Any, look: Glance) -> dict[str, Any]:
     found = attention(glance=look)
     shown = [one for one in found if one.may_be_seen_by(request.user)]
     never = not look.hosts and not Host.objects.using(database_alias()).exists()
@@ -88,8 +89,8 @@ def address_of(room: Any, request: Any, finding: Finding) -> str:
 # The figures
 
 
-def read_tiles(room: Any, request: Any) -> dict[str, Any]:
-    user, figures = request.user, figures_of(request.user)
+def read_tiles(room: Any, request: Any, look: Glance) -> dict[str, Any]:
+    user, figures = request.user, figures_of(request.user, look)
     runs = user.has_perm("background.view_run")
     found = []
     if runs:
@@ -110,9 +111,9 @@ def read_tiles(room: Any, request: Any) -> dict[str, Any]:
     return {"tiles": found}
 
 
-def figures_of(user: Any) -> dict[str, Any]:
+def figures_of(user: Any, look: Glance) -> dict[str, Any]:
     """Return the figures of the tiles that the person may see: counts up to one above ten thousand. Blocks for five queries."""
-    look, found = Glance(), {}
+    found = {}
     if user.has_perm("background.view_run"):
         blocked = (
             Run.objects.using(database_alias()).filter(status=Run.Status.BLOCKED).order_by()[: COUNTED + 1].count()
@@ -131,7 +132,7 @@ def figures_of(user: Any) -> dict[str, Any]:
 # Charts
 
 
-def read_charts(room: Any, request: Any) -> dict[str, Any]:
+def read_charts(room: Any, request: Any, look: Glance) -> dict[str, Any]:
     window = usage.window_of(request.GET.get("window", ""))
 
     def address(start: datetime, stop: datetime) -> str:
@@ -146,7 +147,7 @@ def read_charts(room: Any, request: Any) -> dict[str, Any]:
 # Runs
 
 
-def read_running(room: Any, request: Any) -> dict[str, Any]:
+def read_running(room: Any, request: Any, look: Glance) -> dict[str, Any]:
     rows = room.rows(request, Run).filter(status=Run.Status.RUNNING).light().select_related("job")
     found = list(rows.order_by("started_at")[: ROWS + 1])
     shown = [running_row(room, request, run) for run in found[:ROWS]]
@@ -179,7 +180,7 @@ def running_row(room: Any, request: Any, run: Run) -> dict[str, Any]:
     }
 
 
-def read_failures(room: Any, request: Any) -> dict[str, Any]:
+def read_failures(room: Any, request: Any, look: Glance) -> dict[str, Any]:
     """Put the failures of a day together by fingerprint, the newest first; of the latest thousand at most."""
     rows = room.rows(request, Run).filter(status=Run.Status.FAILED).order_by("-id")
     names = ("fingerprint", "error_type", "error_summary", "job_id", "job_name", "task", "finished_at")
@@ -212,7 +213,7 @@ def failure_row(room: Any, request: Any, group: dict[str, Any]) -> dict[str, Any
 # What comes next
 
 
-def read_next(room: Any, request: Any) -> dict[str, Any]:
+def read_next(room: Any, request: Any, look: Glance) -> dict[str, Any]:
     rows = room.rows(request, Job).active().filter(next_run_at__isnull=False).order_by("next_run_at", "name")
     found = list(rows.only("name", "next_run_at", "timezone")[:ROWS])
     return {"rows": [next_row(room, request, job) for job in found]}
@@ -241,9 +242,10 @@ def _soon(at: datetime, now: datetime) -> str:
 # Services and queues
 
 
-def read_parts(room: Any, request: Any) -> dict[str, Any]:
-    look, user = Glance(), request.user
-    services, queues = [], []
+def read_parts(room: Any, request: Any, look: Glance) -> dict[str, Any]:
+    user = request.user
+    services: list[Any] = []
+    queues: list[Any] = []
     if user.has_perm("background.view_service"):
         services = [service_row(room, request, one) for one in look.services if not one.engine or is_ill(one)]
     if user.has_perm("background.view_queue"):

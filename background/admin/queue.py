@@ -156,29 +156,25 @@ class QueueAdmin(QueueColumns):
             found.append(Tool(_("Runs"), f"{self.url('changelist', model='run')}?{urlencode({'queue': obj.name})}"))
         return found
 
-    @admin.display(description=gettext_lazy("Served by"), empty_value="–")
+    @admin.display(description=gettext_lazy("Served by"))
     def served_now(self, queue: Queue) -> str:
-        return cut(", ".join(host.name for host in serving(queue.name)), 500)
+        return cut(", ".join(host.name for host in serving(queue.name)) or "–", 500)
 
     @admin.display(description=gettext_lazy("Paused since"))
     def paused_since(self, queue: Queue) -> Any:
         return moment(queue.paused_at)
 
-    @admin.display(description=gettext_lazy("Reason"), empty_value="–")
+    @admin.display(description=gettext_lazy("Reason"))
     def paused_why(self, queue: Queue) -> str:
-        return visible(queue.paused_reason)
+        return visible(queue.paused_reason) or "–"
 
     @admin.display(description=gettext_lazy("Open runs"))
     def waits(self, queue: Queue) -> str:
-        parts = []
+        rows, parts = Run.objects.using(database_alias()).filter(queue=queue.name).order_by(), []
         for status in Run.OPEN:
-            count = (
-                Run.objects.using(database_alias())
-                .filter(queue=queue.name, status=status)
-                .order_by()[: CAP + 1]
-                .count()
-            )
-            if count:
+            # What is ready has a position, and an index for it.
+            further = {"position__isnull": False} if status == Run.Status.READY else {}
+            if count := rows.filter(status=status, **further)[: CAP + 1].count():
                 parts.append(f"{counted(count)} {status.label}")
         return ", ".join(parts) or _("none")
 

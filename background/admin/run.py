@@ -35,7 +35,7 @@ from background.admin.text import (
     visible,
 )
 from background.admin.why import why
-from background.models import Artifact, Run
+from background.models import Artifact, Run, RunLog
 from background.scope import database_alias
 
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?charset=[\w-]+)?", re.ASCII)
@@ -84,6 +84,14 @@ class RunAdmin(ReadOnlyAdmin):
         if not RoomAdmin.has_delete_permission(self, request, obj):
             return False
         return obj is None or (obj.is_finished and may_touch(request.user, obj.task, obj.job_name))
+
+    def get_deleted_objects(self, objs, request):
+        """Tell the runs, and only how much goes with them: Django would list each line of their logs."""
+        counts = {self.opts.verbose_name_plural: len(objs)}
+        for model in (RunLog, Artifact):
+            if count := model.objects.using(database_alias()).filter(run__in=objs).count():
+                counts[model._meta.verbose_name_plural] = count
+        return [cut(run, 200) for run in objs], counts, set(), []
 
     def delete_model(self, request, obj):
         for artifact in obj.artifacts.all():

@@ -3,10 +3,12 @@
 import math
 from collections import Counter
 from datetime import timedelta
+from uuid import UUID, uuid4
 
 from django.utils import timezone
 
 from background.models import Host, Job, Queue, Run, RunLog, Service, ServiceStart
+from background.models.ids import first_id
 from background.models.statistics import ALL_RUNS, Statistic, class_of
 
 JOBS = [  # name, schedule, zone, queue, outcomes, median
@@ -40,7 +42,7 @@ def fill():
         Queue.objects.create(name=name)
     runs = _runs(now, jobs, hosts)
     services = _services(now, hosts)
-    _statistics(now)
+    _statistics(now, jobs[0])
     paused = jobs[2]
     Job.objects.filter(pk=paused.pk).update(
         enabled=False, paused_at=now - timedelta(days=2), paused_by="ana", paused_reason="feed moves"
@@ -104,18 +106,19 @@ def _runs(now, jobs, hosts):
             }
         if took:
             fields["finished_at"] = began + timedelta(seconds=took + 1.1)
-        return Run.objects.create(status=status, enqueued_at=began, **fields)  # fmt: skip
+        id = UUID(int=first_id(began).int | uuid4().int & (1 << 62) - 1)  # lists follow the ids
+        return Run.objects.create(id=id, status=status, enqueued_at=began, **fields)  # fmt: skip
 
     report, stock, feed, digest, cleanup = jobs
     for n in range(40):
         run(stock, "succeeded", 900 * n + 400, 3.2 + n % 3, trigger="schedule")
-    error = {"attempt": 1, "at": (now - timedelta(seconds=90)).isoformat(), "host": "web-2:4411", "type": "smtplib.SMTPServerDisconnected",
+    error = {"attempt": 1, "at": (now - timedelta(seconds=19)).isoformat(), "host": "web-2:4411", "type": "smtplib.SMTPServerDisconnected",
              "message": "Connection unexpectedly closed", "traceback": TRACEBACK}  # fmt: skip
     failure = {
         "error_type": error["type"],
         "error_summary": error["message"],
         "fingerprint": "ab" * 16,
-        "errors": [error, {**error, "attempt": 2}],
+        "errors": [{**error, "at": (now - timedelta(seconds=55)).isoformat()}, {**error, "attempt": 2}],
     }
     for n in range(6):
         run(digest, "failed", 1200 + 600 * n, 9, **failure, max_attempts=3)
@@ -167,12 +170,29 @@ def _services(now, hosts):
     ]  # fmt: skip
 
 
-def _statistics(now):
+def _statistics(now, nightly):
     minute = now.replace(second=0, microsecond=0)
     spans = [("minute", minute - timedelta(minutes=n)) for n in range(120)]
     spans += [("hour", minute.replace(minute=0) - timedelta(hours=n)) for n in range(24 * 8)]
     for n, (span, start) in enumerate(spans):
         count, failed = round(20 + 15 * math.sin(n / 9)), n % 13 == 0
         histogram = dict(Counter(class_of(2 + k % 7) for k in range(count)))
-        Statistic.objects.create(span=span, start=start, job_id=ALL_RUNS, queue="default", succeeded=count, failed=3 * failed,
-                                 waited=count * 1.5, ran=count * 4.0, waits=histogram, runs=histogram)  # fmt: skip
+        waits = dict(Counter(class_of((1 + k % 9) * (0.2 + 0.1 * math.sin(n / 5))) for k in range(count)))
+        facts = {
+            "succeeded": count,
+            "failed": int(failed and span == "minute"),
+            "waited": count * 1.5,
+            "ran": count * 4.0,
+        }
+        Statistic.objects.create(
+            span=span, start=start, job_id=ALL_RUNS, queue="default", waits=waits, runs=histogram, **facts
+        )
+    Statistic.objects.filter(start=minute.replace(minute=0), span="hour").update(failed=7)
+    for day in range(80):
+        facts = {"succeeded": day % 19 != 5, "failed": day % 19 == 5, "waited": 0.2, "ran": 41}
+        facts |= {
+            "waits": {class_of(0.2): 1},
+            "runs": {class_of(38 + 4 * math.sin(day / 3)): 9, class_of(52 + day % 5): 1},
+        }
+        start = minute.replace(minute=0, hour=2) - timedelta(days=day + 1)
+        Statistic.objects.create(span="hour", start=start, job_id=nightly.pk, queue=nightly.queue, **facts)
