@@ -45,7 +45,7 @@ def what_runs(host: Host) -> list[str]:
     """Return what a person should know before stopping a host."""
     count = Run.objects.using(database_alias()).running().filter(host=host).order_by()[: SHOWN + 1].count()
     runs = ngettext("%(count)s run is being executed there", "%(count)s runs are being executed there", count)
-    most = _("they may use up to %(span)s to end; what does not end is handed back and starts again elsewhere.")
+    most = _("what does not end within %(span)s is handed back and starts again elsewhere.")
     lines = [f"{runs % {'count': count}}; {most % {'span': duration(get_settings().shutdown_timeout)}}"]
     others = [
         one
@@ -127,11 +127,11 @@ class HostAdmin(HostColumns):
     def listed(self, items: Any) -> Any:
         return format_html_join("", '<div class="bg-item">{}</div>', ((item,) for item in items)) or _("none")
 
-    @admin.display(description=gettext_lazy("Software"), empty_value="–")
+    @admin.display(description=gettext_lazy("Software"))
     def software_shown(self, host: Host) -> str:
-        return ", ".join(f"{visible(name)} {as_text(value)}" for name, value in host.software.items())
+        return ", ".join(f"{visible(name)} {as_text(value)}" for name, value in host.software.items()) or "–"
 
-    @admin.display(description=gettext_lazy("Command"), empty_value="–")
+    @admin.display(description=gettext_lazy("Command"))
     def command_shown(self, host: Host) -> str:
         return visible(host.command) or "–"
 

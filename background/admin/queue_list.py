@@ -203,9 +203,9 @@ class QueueColumns(LiveList, ReadOnlyAdmin):
         share = f"{formats.number_format(100 * load.failed / load.ended, 1)} %"
         return self.runs_link(queue, share, Status.FAILED) if load.failed else share
 
-    @admin.display(description=gettext_lazy("At once at most"), empty_value="–")
+    @admin.display(description=gettext_lazy("At once at most"))
     def limit(self, queue: Queue) -> Any:
-        return queue.concurrency
+        return queue.concurrency or "–"
 
     @admin.display(description=gettext_lazy("Served by"), empty_value="–")
     def served(self, queue: Any) -> str:

@@ -62,7 +62,7 @@ class HostWord(Word):
 
 
 class LongerWord(Word):
-    title, parameter_name = gettext_lazy("longer than (seconds)"), "longer"
+    title, parameter_name = gettext_lazy("duration over (seconds)"), "longer"
 
 
 class Chosen(SimpleListFilter):

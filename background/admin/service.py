@@ -110,9 +110,16 @@ class ServiceAdmin(ServiceColumns):
         error = "error_shown" if request.user.has_perm(OUTPUT) else "error_hidden"
         return [
             (None, {"fields": [("shown_state", "shown_host", "since_detail"), ("paused_shown", "wish")]}),
-            (_("Life"), {"fields": [("last_beat", "restarts", "next_start"), ("singleton_shown", "engine_shown")]}),
-            (_("Ticks"), {"fields": [("schedule_shown", "next_tick", "last_took"), ("iterations", "failures")]}),
-            (_("Last failure"), {"fields": ["error_time", error]}),
+            (
+                _("Life"),
+                {"fields": [("last_beat", "restarts", "failures", "next_start"), ("singleton_shown", "engine_shown")]},
+            ),
+            *(
+                [(_("Ticks"), {"fields": [("schedule_shown", "next_tick", "last_took", "iterations")]})]
+                if obj and obj.schedule
+                else []
+            ),
+            *([(_("Last failure"), {"fields": ["error_time", error]})] if obj and obj.error else []),
         ]
 
     def get_readonly_fields(self, request, obj=None):

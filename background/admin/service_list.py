@@ -140,7 +140,7 @@ class ServiceColumns(LiveList, ReadOnlyAdmin):
         standbys = getattr(service, "standbys", ())
         said = _("holds the lease")
         if standbys:
-            said = _("holds the lease; %(hosts)s stand by") % {"hosts": cut(", ".join(standbys), 120)}
+            said = _("holds the lease; standing by: %(hosts)s") % {"hosts": cut(", ".join(standbys), 120)}
         return format_html('{} <span class="bg-quiet">({})</span>', link, said)
 
     @admin.display(description=gettext_lazy("Up since"))

@@ -89,15 +89,17 @@ def duration(seconds: float | None) -> str:
     whole = round(seconds)
     if whole < 60:
         return _("%(seconds)s s") % {"seconds": whole}
-    if whole < 3600:
-        return _("%(minutes)d min %(seconds)02d s") % {"minutes": whole // 60, "seconds": whole % 60}
-    if whole < 86400:
-        return _("%(hours)d h %(minutes)02d min") % {"hours": whole // 3600, "minutes": whole % 3600 // 60}
-    days = whole // 86400
-    return ngettext("%(days)d day %(hours)d h", "%(days)d days %(hours)d h", days) % {
-        "days": days,
-        "hours": whole % 86400 // 3600,
-    }
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days and hours % 24:
+        return ngettext("%(days)d day %(hours)d h", "%(days)d days %(hours)d h", days) % {
+            "days": days,
+            "hours": hours % 24,
+        }
+    if hours and not days and minutes % 60:
+        return _("%(hours)d h %(minutes)02d min") % {"hours": hours, "minutes": minutes % 60}
+    if not hours and whole % 60:
+        return _("%(minutes)d min %(seconds)02d s") % {"minutes": minutes, "seconds": whole % 60}
+    return rough(whole)  # 10 min, not 10 min 00 s
 
 
 def rough(seconds: float) -> str:

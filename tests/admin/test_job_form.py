@@ -184,7 +184,7 @@ def test_the_preview_says_whether_it_fits_and_what_has_the_same_minute(manager, 
         reversed(one)
         for one in manager.get(url("job_preview", job.pk), {"schedule": "0 3 * * *"}).context["preview"].notes
     )
-    assert "Usually takes 41 s (p95 1 min 30 s): fits into 1 day 0 h." in notes
+    assert "Usually takes 41 s (p95 1 min 30 s): fits into 24 h." in notes
     assert any("same minute as: a hourly" in one for one in notes)
     notes = manager.get(url("job_preview", job.pk), {"schedule": "every 30s"}).context["preview"].notes
     assert (True, "Usually takes 41 s (p95 1 min 30 s), which does not fit into 30 s; overlap is “skip”.") in notes
