@@ -23,17 +23,28 @@ CONTRAST = """([selector, least]) => {
     };
     return [...document.querySelectorAll(selector)].filter(one => one.getClientRects().length).map(one => {
         const style = getComputedStyle(one), drawn = one instanceof SVGElement;
-        const colour = !drawn ? style.color : style.fill === "none" ? style.stroke : style.fill;
+        const colour = !drawn ? style.color : style.fill === "none" || one.localName === "line" ? style.stroke : style.fill;
         const [a, b] = [light(rgb(colour)), light(behind(one.closest("svg") || one))].sort((x, y) => y - x);
         return [(a + 0.05) / (b + 0.05), one.outerHTML.slice(0, 120)];
     }).filter(([ratio]) => ratio < least);
 }"""
 # A page, what is text on it, and what is a mark.
 WORDS = ", ".join(
-    f"#content {one}" for one in (".bg-state", ".bg-quiet", ".bg-level", ".bg-at", ".bg-override", "svg text")
+    f"#content {one}"
+    for one in (
+        ".bg-state",
+        ".bg-quiet",
+        ".bg-level",
+        ".bg-at",
+        ".bg-override",
+        ".bg-axis span",
+        ".bg-top",
+        ".bg-legend",
+        ".bg-label",
+    )
 )
 # An empty day is no mark; the cross on one has the colour of the page, so it stands out as the mark does.
-MARKS = "#content svg :is(rect, path)[class]:not(.bg-mark-none, .bg-cross)"
+MARKS = "#content svg :is(rect, path, line)[class]:not(.bg-mark-none, .bg-cross)"
 
 
 @pytest.fixture
@@ -42,7 +53,7 @@ def shop(db):
 
 
 def places(at, shop):
-    lists = [at(f"{model}_changelist") for model in ("run", "job", "service", "host", "queue")]
+    lists = [at(f"{model}_changelist") for model in ("dashboard", "run", "job", "service", "host", "queue")]
     return [*lists, *(at(f"{model}_change", row.pk) for model, rows in shop.items() for row in rows.values())]
 
 
@@ -76,18 +87,22 @@ def test_on_a_phone_no_page_is_wider_than_the_screen_and_the_verbs_are_there(sig
         width = page.evaluate("document.documentElement.scrollWidth")
         if width > 360:
             too_wide[where] = width
+        for verb in page.locator("#content .object-tools a").all():
+            box = verb.bounding_box()
+            assert box and box["x"] >= 0 and box["x"] + box["width"] <= 360, (where, verb.text_content())
     assert not too_wide
     page.goto(at("run_change", shop["run"]["run-running"].pk))
     expect(page.get_by_role("link", name="Cancel run…")).to_be_in_viewport()
 
 
-def test_from_the_list_to_a_cancelled_run_with_keys_alone(sign_in, shop, at):
+def test_from_the_dashboard_to_a_cancelled_run_with_keys_alone(sign_in, shop, at):
     run = shop["run"]["run-ready"]
     page = sign_in()
-    page.goto(at("run_change", run.pk))
-    tab_to(page, "Cancel run…")
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
+    page.goto(at("dashboard_changelist"))
+    for link in ("Queued 1", f"#{run.short_id}", "Cancel run…"):
+        tab_to(page, link)
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
     tab_to(page, "Reason")
     page.keyboard.type("by keyboard")
     tab_to(page, "Cancel run")
