@@ -27,8 +27,7 @@ class Verified(NamedTuple):
 @transaction.atomic
 def append(entries: Iterable[tuple[str, str, Any]]) -> None:
     """Append (actor, action, detail) in their order, in the caller's transaction; `detail` is anything that JSON can say. Blocks."""
-    AuditHead.objects.get_or_create(pk=1)
-    head = AuditHead.objects.select_for_update().get(pk=1)
+    head, _ = AuditHead.objects.select_for_update().get_or_create(pk=1)
     rows = []
     for actor, action, detail in entries:
         head.number += 1
