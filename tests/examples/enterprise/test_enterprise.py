@@ -15,7 +15,7 @@ from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from background.models import Artifact, Job, Run
+from background.models import Artifact, Run
 from background.testing import run_host
 from project.examples.enterprise import audit, etl, samples
 from project.examples.enterprise import background as enterprise
@@ -117,7 +117,7 @@ def test_of_a_file_that_cannot_be_used_nothing_stays_but_the_reason(name, conten
     assert (names("inbox"), names("done"), names("rejected")) == ([], [], [load.file_name])
 
 
-def test_a_workbook_is_read_as_a_spreadsheet_means_it():
+def test_workbooks_and_what_spreadsheets_write_as_csv_are_understood():
     day = datetime(2027, 1, 31)
     rows = [("A1", day, "N1", "TEA-1", 3, 12.5), ("A2", day, "N1", "TEA-1", "x", 1)]
     load = etl.load(drop(samples.workbook(rows), "one.xlsx"))
@@ -125,6 +125,8 @@ def test_a_workbook_is_read_as_a_spreadsheet_means_it():
     assert (load.lines, load.rejected) == (1, 1)
     assert (Sale.objects.get().day, Sale.objects.get().amount) == (date(2027, 1, 31), Decimal("12.50"))
     assert RejectedLine.objects.get().number == 3
+    etl.load(drop("\N{BYTE ORDER MARK}SKU;Store;Day;Amount;Quantity;Reference;Note\nTEA-1;N1;2027-01-31;2.50;1;r1;\n"))
+    assert Sale.objects.filter(reference="R1").exists()
 
 
 def test_a_file_that_was_rejected_is_tried_anew_as_what_it_lacked_may_be_there_by_now():
@@ -133,12 +135,6 @@ def test_a_file_that_was_rejected_is_tried_anew_as_what_it_lacked_may_be_there_b
 
     assert etl.load(drop(HEAD + line(1, store="N9"))).lines == 1
     assert Load.objects.get().reason == "" and not RejectedLine.objects.exists()
-
-
-def test_semicolons_marks_and_other_orders_of_columns_are_understood():
-    etl.load(drop("\N{BYTE ORDER MARK}SKU;Store;Day;Amount;Quantity;Reference;Note\nTEA-1;N1;2027-01-31;2.50;1;r1;\n"))
-
-    assert Sale.objects.get().reference == "R1"
 
 
 def test_the_same_file_again_changes_nothing_and_known_references_are_rejected():
@@ -152,20 +148,6 @@ def test_the_same_file_again_changes_nothing_and_known_references_are_rejected()
     assert told == {f"reference: R{n} was loaded before." for n in (1, 2, 3)}
     assert Sale.objects.count() == 4
     assert names("inbox") == []
-
-
-def test_a_load_that_was_stopped_has_written_nothing_and_begins_anew():
-    path = drop(csv_with(2500))
-
-    def interrupt(lines):
-        yield from lines[:1000]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        etl.load(path, interrupt)
-    assert not Load.objects.exists() and not Sale.objects.exists()
-
-    assert etl.load(path).lines == Sale.objects.count() == 2500
 
 
 def test_the_folder_hands_over_what_has_come_to_rest_once():
@@ -318,12 +300,8 @@ def test_facts_that_were_altered_fail_the_reconciliation_and_are_named(reconcile
     assert run.errors[0]["message"] == f"4 differences: {'; '.join(told)}."
     assert Artifact.objects.get(run=run).file.read().decode().splitlines() == told
 
-
-@pytest.mark.django_db(transaction=True)
-def test_a_file_that_was_taken_away_is_counted(reconciled):
-    (etl.folder("done") / Load.objects.get().file_name).unlink()
-
-    assert reconciled().result == {"files": 0, "gone": 1, "differences": 0}
+    (etl.folder("done") / Load.objects.get().file_name).unlink()  # what was taken away cannot be compared
+    assert "3 differences: web shop" in reconciled().errors[0]["message"]
 
 
 # ------------------------------------------------------------------------------------------------------------- audit
@@ -478,13 +456,3 @@ def test_the_admin_shows_the_rows_and_lets_nobody_edit_what_was_loaded(admin_cli
     assert admin_client.get(reverse(f"admin:enterprise_{model}_changelist")).status_code == 200
     may_add = model in ("product", "store")
     assert admin_client.get(reverse(f"admin:enterprise_{model}_add")).status_code == (200 if may_add else 403)
-
-
-def test_each_job_has_a_row_with_its_schedule():
-    assert dict(Job.objects.filter(name__startswith="enterprise.").values_list("name", "schedule")) == {
-        "enterprise.load_file": "",
-        "enterprise.WebSales": "50 0 * * *",
-        "enterprise.verify_audit": "45 1 * * *",
-        "enterprise.reconcile": "15 1 * * *",
-        "enterprise.sales": "30 1 * * *",
-    }
