@@ -9,8 +9,9 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, TextIO, cast
 
+from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -25,10 +26,6 @@ try:
     RICH = True
 except ImportError:  # an extra: plain columns do without
     RICH = False
-
-
-class Writer(Protocol):
-    def write(self, msg: str = ..., /) -> Any: ...
 
 
 COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "1;31", "DEBUG": "2"}
@@ -57,6 +54,26 @@ def plain(text: Any) -> str:
         else one.encode("unicode_escape").decode()
         for one in str(text)
     )
+
+
+class PlainCommand(BaseCommand):
+    """A command that says in one sentence what is wrong, also with its arguments, and asks no database before it runs."""
+
+    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
+        """Leave the databases alone: some checks of Django 6.1 ask them, and one that is away is told of in our words."""
+        return {"databases": []}
+
+    def check_words(self, argv: list[str]) -> None:
+        """Raise CommandError for what argparse would not tell in one sentence."""
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Tell one sentence about a wrong argument, and end with exit code 1."""
+        try:
+            self.check_words(argv)
+            super().run_from_argv(argv)
+        except CommandError as error:  # what parsing refused: BaseCommand tells only what handle() raises
+            self.stderr.write(f"CommandError: {plain(error).removeprefix('Error: ')}")
+            sys.exit(error.returncode)
 
 
 class LineFormatter(logging.Formatter):
@@ -124,7 +141,7 @@ def banner(lines: Iterable[tuple[str, str]], stream: TextIO | None = None) -> No
 
 
 def table(
-    out: Writer,
+    out: Any,
     title: str,
     heads: Sequence[str],
     rows: Sequence[Sequence[Any]],
@@ -150,7 +167,7 @@ def table(
         out.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
-def as_json(out: Writer, value: Any) -> None:
+def as_json(out: Any, value: Any) -> None:
     """Write JSON for programs: codes, instants in UTC, and nothing but ASCII, which no terminal obeys or refuses."""
     out.write(json.dumps(value, indent=2, cls=DjangoJSONEncoder) + "\n")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import sys
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,7 +15,7 @@ from django.utils.translation import ngettext
 from background.attention import Finding, attention
 from background.management import acting, reading
 from background.management.arguments import LISTS, VERBS, add_verbs, no_such
-from background.management.terminal import ago, as_json, duration, plain, table
+from background.management.terminal import PlainCommand, ago, as_json, duration, plain, table
 from background.models import Host, Job, Run, Service
 from background.queue.prune import prune
 from background.scope import refresh_connections
@@ -26,7 +25,7 @@ MODELS = {"jobs": Job, "runs": Run, "services": Service, "hosts": Host}
 UNANSWERED = (OperationalError, ProgrammingError, InterfaceError)
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     """Shows status, jobs, runs, services, hosts and queues, and acts on them."""
 
     help = "Shows and steers background work: status, jobs, runs, services, hosts, queues and what to do with them."
@@ -34,21 +33,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add_verbs(parser)
 
-    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
-        """Leave the databases alone: some checks of Django 6.1 ask them, and one that is away is told of in our words."""
-        return {"databases": []}
-
-    def run_from_argv(self, argv: list[str]) -> None:
-        """Tell one sentence about a wrong verb or argument, and end with exit code 1."""
-        try:
-            if len(argv) < 3:
-                raise CommandError(_("Say what to do: %(verbs)s.") % {"verbs": ", ".join(VERBS)})
-            if not argv[2].startswith("-") and argv[2] not in VERBS:
-                raise CommandError(no_such(_("verb"), argv[2], VERBS))
-            super().run_from_argv(argv)
-        except CommandError as error:  # what parsing refused: BaseCommand tells only what handle() raises
-            self.stderr.write(f"CommandError: {plain(error).removeprefix('Error: ')}")
-            sys.exit(error.returncode)
+    def check_words(self, argv: list[str]) -> None:
+        if len(argv) < 3:
+            raise CommandError(_("Say what to do: %(verbs)s.") % {"verbs": ", ".join(VERBS)})
+        if not argv[2].startswith("-") and argv[2] not in VERBS:
+            raise CommandError(no_such(_("verb"), argv[2], VERBS))
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.colour = False if options.get("no_color") else True if options.get("force_color") else None

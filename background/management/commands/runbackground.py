@@ -25,14 +25,14 @@ from background.host.signals import handling
 from background.management.acting import known_queues
 from background.management.first_user import make_first_user
 from background.management.flags import add_flags, check_share, child_arguments, supervises
-from background.management.terminal import banner, configure_logging
+from background.management.terminal import PlainCommand, banner, configure_logging
 from background.scope import database_alias
 from background.services.base import BackgroundService
 from background.web.health import Health
 from background.web.server import web_server
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     """Hosts services, schedules jobs and executes runs until it is told to stop."""
 
     help = "Hosts the background services of the installed apps, schedules jobs and executes runs."
@@ -47,18 +47,6 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_flags(parser)
-
-    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
-        """Leave the databases alone: some checks of Django 6.1 ask them, and one that is away is told of in our words."""
-        return {"databases": []}
-
-    def run_from_argv(self, argv: list[str]) -> None:
-        """Tell one sentence about a wrong flag, and end with exit code 1."""
-        try:
-            super().run_from_argv(argv)
-        except CommandError as error:  # what parsing refused: BaseCommand tells only what handle() raises
-            self.stderr.write(f"CommandError: {str(error).removeprefix('Error: ')}")
-            sys.exit(1)
 
     def handle(self, *args: Any, **options: Any) -> None:
         asked = True if options["force_color"] else False if options["no_color"] else None
