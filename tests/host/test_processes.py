@@ -330,7 +330,7 @@ def test_a_limit_of_memory_below_what_the_site_needs_is_told_and_runs_are_still_
 
 def test_a_process_finishes_its_long_run_before_it_is_replaced(tmp_path):
     go = tmp_path / "go"
-    with workers("--max-runs-per-process", "2", count=1, SHUTDOWN_TIMEOUT=2) as parent:
+    with workers("--max-runs-per-process", "2", count=1) as parent:
         tasks.wait_for_file.enqueue(str(go))
         (old,) = waiting_in()
         for _ in range(2):
