@@ -287,7 +287,8 @@ def test_a_connection_without_a_maximal_age_is_kept_and_asked_after_a_pause(own_
 
 def test_a_connection_that_cannot_even_be_closed_is_dropped(own_connection, monkeypatch):
     ask()
-    monkeypatch.setattr(type(connections["default"]), "get_autocommit", lambda self: fail())
+    connections["default"].errors_occurred = True
+    monkeypatch.setattr(type(connections["default"]), "is_usable", lambda self: False)
     monkeypatch.setattr(type(connections["default"]), "close", lambda self: fail())
     refresh_connections()
     monkeypatch.undo()

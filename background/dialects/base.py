@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, InterfaceError, OperationalError, connections, models, transaction
 
-from background.dialects.columns import Columns
+from background.dialects.columns import Columns, driver_values
 from background.dialects.compiled import Compiled
 from background.exceptions import TookTooLong
 from background.models.clock import DatabaseNow
@@ -150,21 +151,21 @@ class Dialect:
         """Return the condition that a column has one of many values."""
         return models.Q(**{f"{name}__in": list(values)})
 
-    def take(self, rows: Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Lock the rows of a query and update those that lead it and may be taken; returns all rows, each with whether it was.
+    def take(self, rows: Compiled, limit: int, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Lock up to so many rows of a query and update those that lead it and may be taken; returns all rows, each with whether it was.
 
         The query begins with id and position, is ordered by position, and ends with the database's clock and whether a row may
         be taken. Besides the `values` an update counts the `attempt` and notes the clock as `started_at`. Blocks for one
         statement, or for a look and a transaction of two where one cannot do all that.
         """
         # First without a lock: a look in vain must not keep others from writing.
-        return self.in_transaction(lambda: self._take(rows, values)) if rows.any() else []
+        return self.in_transaction(lambda: self._take(rows, limit, values)) if rows.any() else []
 
-    def _take(self, rows: Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def _take(self, rows: Compiled, limit: int, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         features, found, lead = connections[self.alias].features, [], True
         skip = features.has_select_for_update_skip_locked
         lock = connections[self.alias].ops.for_update_sql(skip_locked=skip) if features.has_select_for_update else ""
-        for row in rows.fetch(f" {lock}"):
+        for row in rows.fetch(f" LIMIT {limit:d} {lock}"):
             lead = lead and bool(row[-1])
             found.append((*row, lead))
         if ids := [row[0] for row in found if row[-1]]:  # they are locked, or nobody else may write
@@ -214,20 +215,29 @@ class Dialect:
         """
         if not rows:
             return 0
-        ready = self._ready(model, [*keys, *columns], rows)
-        return self._update_each(model, keys, columns, ready, self._readied(model, fixed), self._readied(model, guard))
+        values = dict(zip([*keys, *columns], zip(*rows, strict=True), strict=True))
+        # What is empty in all rows stands in the statement: most results are.
+        empty = [name for name in columns if not any(value is not None for value in values[name])]
+        each = {name: self._column(model, name, some) for name, some in values.items() if name not in empty}
+        fixed = self._readied(model, {**fixed, **dict.fromkeys(empty)})
+        return self._update_each(model, keys, each, fixed, self._readied(model, guard))
 
     def _update_each(
-        self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
+        self, model: Any, keys: Sequence[str], each: dict[str, Any], fixed: dict[str, Any], guard: dict[str, Any]
     ) -> int:
+        columns = [name for name in each if name not in keys]
         sets = self._list(", ", "{} = %s", [*columns, *fixed])
         where = self._list(" AND ", "{} = %s", [*keys, *guard])
         sql = f"UPDATE {self._quote(model._meta.db_table)} SET {sets} WHERE {where}"
-        n = len(keys)
-        values = [[*row[n:], *fixed.values(), *row[:n], *guard.values()] for row in rows]
+        parts = [*(each[name] for name in columns), *map(repeat, fixed.values())]
+        parts += [*(each[name] for name in keys), *map(repeat, guard.values())]
         with connections[self.alias].cursor() as cursor:
-            cursor.executemany(sql, values)
+            cursor.executemany(sql, list(zip(*parts, strict=False)))
             return int(cursor.rowcount)
+
+    def _column(self, model: type[models.Model], name: str, values: Sequence[Any]) -> Any:
+        """Return the values of one column as the driver takes them."""
+        return driver_values(model._meta.get_field(name), values, connections[self.alias])
 
     def _quote(self, name: str) -> str:
         return connections[self.alias].ops.quote_name(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from itertools import repeat
 from operator import itemgetter
@@ -45,7 +46,7 @@ class Columns:
             if self._count == 1 or _are_alike(values, is_json):
                 self._all.append(Column(name, kind, field.get_db_prep_save(first, connection)))
             else:
-                self._all.append(Column(name, kind, each=_driver_values(field, values, connection)))
+                self._all.append(Column(name, kind, each=driver_values(field, values, connection)))
         given = [column for column in self._all if isinstance(column, Column)]
         self.alike = [column for column in given if column.each is None]
         self.each = [column for column in given if column.each is not None]
@@ -83,11 +84,15 @@ def _are_alike(values: Sequence[Any], is_json: bool) -> bool:
     return values.count(values[0]) == len(values)
 
 
-def _driver_values(field: Any, values: Sequence[Any], connection: Any) -> list[Any]:
+def driver_values(field: Any, values: Sequence[Any], connection: Any) -> list[Any]:
+    """Return the values of one column as the driver takes them."""
     if isinstance(field, models.JSONField):
         return [None if value is None else json.dumps(value) for value in values]
     if isinstance(field, models.UUIDField) and all(values):
         return [value.hex for value in values]
+    if isinstance(field, models.DateTimeField) and connection.timezone is UTC:
+        if not connection.features.supports_timezones and all(one is None or one.tzinfo is UTC for one in values):
+            return [one and str(one.replace(tzinfo=None)) for one in values]  # as Django does, in a tenth of its time
     if PLAIN.issuperset(map(type, values)):
         return list(values)
     return [field.get_db_prep_save(value, connection) for value in values]

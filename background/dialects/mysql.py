@@ -1,7 +1,8 @@
 """Own what MariaDB and MySQL do differently."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from django.db import OperationalError, connections
@@ -9,7 +10,7 @@ from django.db import OperationalError, connections
 from background.dialects.base import Dialect
 from background.dialects.columns import Columns
 
-# Rows of one INSERT: packets have 16 MB at most by default, arguments 64 kB.
+# Rows of one statement: packets have 16 MB at most by default, arguments 64 kB.
 ROWS = 200
 
 
@@ -46,11 +47,17 @@ class MySQL(Dialect):
                 )
 
     def _update_each(
-        self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
+        self, model: Any, keys: Sequence[str], each: dict[str, Any], fixed: dict[str, Any], guard: dict[str, Any]
     ) -> int:
-        names = [*keys, *columns]
-        first = f"SELECT {self._list(', ', '%s AS {}', names)}"
-        more = f" UNION ALL SELECT {', '.join(['%s'] * len(names))}" * (len(rows) - 1)
+        rows = list(zip(*each.values(), strict=True))
+        if len(rows) > ROWS:
+            parts = [
+                {name: values[at : at + ROWS] for name, values in each.items()} for at in range(0, len(rows), ROWS)
+            ]
+            return sum(self._update_each(model, keys, part, fixed, guard) for part in parts)
+        first = f"SELECT {self._list(', ', '%s AS {}', each)}"
+        more = f" UNION ALL SELECT {', '.join(['%s'] * len(each))}" * (len(rows) - 1)
+        columns = [name for name in each if name not in keys]
         sets = [self._list(", ", "r.{0} = v.{0}", columns), self._list(", ", "r.{} = %s", fixed)]
         same, fits = self._list(" AND ", "r.{0} = v.{0}", keys), self._list(" AND ", "r.{} = %s", guard)
         sql = (
@@ -58,7 +65,7 @@ class MySQL(Dialect):
             f"ON {same} SET {', '.join(filter(None, sets))}{' WHERE ' if fits else ''}{fits}"
         )
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(sql, [*(value for row in rows for value in row), *fixed.values(), *guard.values()])
+            cursor.execute(sql, [*chain.from_iterable(rows), *fixed.values(), *guard.values()])
             return int(cursor.rowcount)  # Django has it count what fitted, not what was changed
 
     def warnings(self) -> list[str]:

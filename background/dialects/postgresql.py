@@ -1,7 +1,7 @@
 """Own what PostgreSQL does differently."""
 
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,17 +36,21 @@ class PostgreSQLEar(Ear):
         return True
 
 
-def array(values: Iterable[Any]) -> str:
+def array(values: Sequence[Any]) -> str:
     """Return values as the text of a PostgreSQL array."""
-    return f"{{{','.join([_element(value) for value in values])}}}"
+    texts = list(map(str, values))
+    text = '","'.join(texts)
+    if (
+        None not in values and "\\" not in text and text.count('"') == 2 * len(texts) - 2
+    ):  # none holds what must be escaped
+        return f'{{"{text}"}}' if texts else "{}"
+    return f"{{{','.join(map(_element, values, texts))}}}"
 
 
-def _element(value: Any) -> str:
+def _element(value: Any, text: str) -> str:
     if value is None:
         return "NULL"
-    if type(value) is int:
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
@@ -78,13 +82,13 @@ class PostgreSQL(Dialect):
         some = list(values)
         return models.Q(**{f"{name}__in": RawSQL("SELECT unnest(%s)", [some])}) if some else super().among(name, some)
 
-    def take(self, rows: Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def take(self, rows: Compiled, limit: int, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         if not rows.sql:
             return []
         ready = self._readied(rows.model, values)
         # Materialized: else it may be asked anew for each row that the update looks at. An array: a join may read all rows.
         sql = (
-            f"WITH found AS MATERIALIZED ({rows.sql} FOR UPDATE SKIP LOCKED), "
+            f"WITH found AS MATERIALIZED ({rows.sql} LIMIT {limit:d} FOR UPDATE SKIP LOCKED), "
             "led AS (SELECT *, bool_and(may) OVER (ORDER BY position) FROM found), "
             f"taken AS (UPDATE {self._quote(rows.model._meta.db_table)} SET {self._list(', ', '{} = %s', ready)}, "
             "attempt = attempt + 1, started_at = STATEMENT_TIMESTAMP() "
@@ -113,17 +117,27 @@ class PostgreSQL(Dialect):
                 sql, [*(one.value for one in columns.alike), *(array(one.each or ()) for one in columns.each)]
             )
 
+    def _column(self, model: type[models.Model], name: str, values: Sequence[Any]) -> str:
+        # As text, the array with its type: psycopg would walk through a list, and Django look at each time.
+        field = model._meta.get_field(name)
+        return array(values if isinstance(field, models.DateTimeField) else super()._column(model, name, values))
+
     def _update_each(
-        self, model: Any, keys: Any, columns: Any, rows: Any, fixed: dict[str, Any], guard: dict[str, Any]
+        self, model: Any, keys: Sequence[str], each: dict[str, Any], fixed: dict[str, Any], guard: dict[str, Any]
     ) -> int:
-        connection, names = connections[self.alias], [*keys, *columns]
-        arrays = ", ".join(f"%s::{model._meta.get_field(name).db_type(connection)}[]" for name in names)
+        connection, columns = connections[self.alias], [name for name in each if name not in keys]
+        arrays = ", ".join([f"%s::{model._meta.get_field(name).db_type(connection)}[]" for name in each])
         sets = [self._list(", ", "{0} = v.{0}", columns), self._list(", ", "{} = %s", fixed)]
-        where = [self._list(" AND ", "r.{0} = v.{0}", keys), self._list(" AND ", "r.{} = %s", guard)]
+        # The guard is not said of the table itself: an index of what is guarded would be read from end to end.
+        where = [self._list(" AND ", "r.{0} = v.{0}", [*keys, *guard])]
+        guards = "".join(
+            [f", %s::{model._meta.get_field(name).db_type(connection)} AS {self._quote(name)}" for name in guard]
+        )
         sql = (
             f"UPDATE {self._quote(model._meta.db_table)} AS r SET {', '.join(filter(None, sets))} "
-            f"FROM unnest({arrays}) AS v({self._list(', ', '{}', names)}) WHERE {' AND '.join(filter(None, where))}"
+            f"FROM (SELECT *{guards} FROM unnest({arrays}) AS u({self._list(', ', '{}', each)}) OFFSET 0) AS v "
+            f"WHERE {' AND '.join(filter(None, where))}"
         )
         with connection.cursor() as cursor:
-            cursor.execute(sql, [*fixed.values(), *map(list, zip(*rows, strict=True)), *guard.values()])
+            cursor.execute(sql, [*fixed.values(), *guard.values(), *each.values()])
             return int(cursor.rowcount)

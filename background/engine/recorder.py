@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import time
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,9 @@ from background.engine.base import AWAY, EngineService, HostView
 from background.execution.runner import Execution
 from background.queue.cancel import cancel_requests
 from background.queue.finish import announce, finish, write_progress
+from background.queue.holding import Key
 from background.queue.outcome import Kind, Outcome
+from background.queue.wakeup import wake
 
 if TYPE_CHECKING:
     from background.stopping import StopToken
@@ -24,7 +25,7 @@ logger = logging.getLogger("background.engine")
 
 # Progress and log lines of running runs are written this often (seconds).
 MEANWHILE = 1.0
-BATCH = 200
+BATCH = 1000
 # Outcomes written together up to which each gets its own line in the log.
 TALKATIVE = 5
 
@@ -41,7 +42,12 @@ class Recorder(EngineService):
         self._inbox: queue.SimpleQueue[tuple[Execution, Outcome] | None] = queue.SimpleQueue()
         self._kept: list[tuple[Execution, Outcome]] = []
         self._meanwhile_at = 0.0
-        self.pending: dict[tuple[uuid.UUID, uuid.UUID], None] = {}  # claims whose outcome is not written
+        self.pending: dict[Key, None] = {}  # claims whose outcome is not written
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be written that no more should be begun: it would be executed again after a crash."""
+        return len(self.pending) > 2 * BATCH
 
     def put(self, execution: Execution, outcome: Outcome) -> None:
         """Take an outcome to be written. Thread-safe, does not block."""
@@ -107,10 +113,13 @@ class Recorder(EngineService):
             for outcome in outcomes:
                 self._write_one(outcome)
         announce(stored)
+        was_behind = self.is_behind
         say([outcome for _, outcome in self._kept])
         for execution, _ in self._kept:
             self.pending.pop(execution.claim.key, None)
         self._kept = []
+        if was_behind and not self.is_behind:
+            wake()
 
     def _write_one(self, outcome: Outcome) -> None:
         try:

@@ -187,6 +187,8 @@ class Worker(EngineService):
 
     def _room(self, executor: Any) -> int:
         """Return how many runs to claim: for the free slots, and what can begin soon after."""
+        if self._recorder().is_behind:
+            return 0
         if self._max_runs is not None:
             return min(executor.free, self._max_runs - self._begun)
         ahead = self._lookahead[executor.name].runs

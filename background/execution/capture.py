@@ -49,6 +49,11 @@ class Capture:
             at = datetime.fromtimestamp(record.created, UTC)
             self.lines.append(Line(self.sequence, at, record.levelname, message_of(record)))
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is something to take: asked without the lock, for most runs say nothing."""
+        return bool(self.lines) or self.progress is not None
+
     def take(self) -> tuple[list[Line], Progress | None]:
         """Return what was said since the last time."""
         with self._lock:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import json
 import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import transaction
@@ -44,6 +46,8 @@ from background.timing import Backoff
 logger = logging.getLogger("background.execution")
 
 MAX_RESULT = 64 * 1024
+ENCODER = json.JSONEncoder(allow_nan=False)
+NO_DOOR: AbstractContextManager[Any] = nullcontext()
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +62,7 @@ class Execution:
         None  # lent by the engine: writes the success of an atomic run in its transaction
     )
     # Lent by the executor: held open around the function alone, the only code that may be interrupted.
-    door: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    door: AbstractContextManager[Any] = NO_DOOR
     stored: Outcome | None = None  # what is written already
     asked_at: float = 0.0  # when a deaf run was asked to end (time.monotonic())
     task: Task | None = None  # what it calls, once that is resolved
@@ -119,10 +123,10 @@ def _run(execution: Execution) -> Outcome:
     try:
         execution.stop.raise_if_requested()  # it may have waited for its turn
         task = registry.task(execution.claim.task, execution.claim.job_name)
-        with _saying(execution, task) as arguments:
-            telling.begun(execution)
-            with _scope(execution):
-                ended = _call(execution, task, arguments)
+        arguments = _prepare(execution, task)
+        telling.begun(execution)
+        with _scope(execution):
+            ended = _call(execution, task, arguments)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - around a run's function
         ended = failed(execution, task, error)
         telling.ended(execution, ended)  # here, because Django's receiver logs the exception that is being handled
@@ -132,16 +136,17 @@ def _run(execution: Execution) -> Outcome:
 
 
 def _call(execution: Execution, task: Task, arguments: list[Any]) -> Outcome:
+    call = task.func if _is_called_plainly(task.func, type(task).call) else task.call
     if not getattr(task, "atomic", False):
         with execution.door:
-            result = task.call(*arguments, **execution.claim.kwargs)
+            result = call(*arguments, **execution.claim.kwargs)
         return succeeded(execution, result)
     # The function and the word of its success commit in one transaction; nothing is kept if the token holds no more.
     ended = None
     try:
         with transaction.atomic(using=database_alias()):
             with execution.door:
-                result = task.call(*arguments, **execution.claim.kwargs)
+                result = call(*arguments, **execution.claim.kwargs)
             ended = succeeded(execution, result)
             if execution.commit is not None and not execution.commit(ended):
                 raise ClaimLost()
@@ -160,10 +165,10 @@ async def arun(execution: Execution) -> Outcome:
     try:
         execution.stop.raise_if_requested()  # it may have waited for its turn
         task = registry.task(execution.claim.task, execution.claim.job_name)
-        with _saying(execution, task) as arguments:
-            await telling.abegun(execution)
-            async with _scope(execution):
-                result = await _bounded(execution, task.acall(*arguments, **execution.claim.kwargs))
+        arguments = _prepare(execution, task)
+        await telling.abegun(execution)
+        async with _scope(execution):
+            result = await _bounded(execution, task.acall(*arguments, **execution.claim.kwargs))
         ended = succeeded(execution, result)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - around a run's function
         ended = failed(execution, task, error)
@@ -199,21 +204,25 @@ def _scope(execution: Execution) -> Scope:
     return Scope(Unit("run", claim.task, claim.id, claim.job_name, claim.attempt), execution.stop)
 
 
-@contextmanager
-def _saying(execution: Execution, task: Task) -> Iterator[list[Any]]:
-    """Set what the function may see of its run; yields its positional arguments."""
+def _prepare(execution: Execution, task: Task) -> list[Any]:
+    """Set what the function may see of its run, in a context that ends with it; returns its positional arguments."""
     execution.task = task
-    tokens = CURRENT.set(execution.context), CAPTURE.set(execution.capture)
-    try:
-        yield [execution.context(), *execution.claim.args] if task.takes_context else list(execution.claim.args)
-    finally:
-        CURRENT.reset(tokens[0])
-        CAPTURE.reset(tokens[1])
+    CURRENT.set(execution.context)
+    CAPTURE.set(execution.capture)
+    return [execution.context(), *execution.claim.args] if task.takes_context else execution.claim.args
+
+
+@lru_cache(maxsize=1024)
+def _is_called_plainly(function: Callable[..., Any], call: Callable[..., Any]) -> bool:
+    """Whether a task's `call` only calls its function: Django's looks each time whether that is a coroutine's."""
+    return call is Task.call and not inspect.iscoroutinefunction(function)
 
 
 def succeeded(execution: Execution, result: Any) -> Outcome:
+    if result is None:
+        return outcome(execution, Kind.SUCCEEDED)
     try:
-        text = json.dumps(result, allow_nan=False)
+        text = ENCODER.encode(result)
         if not is_storable(text):
             raise ValueError("it holds NUL or half characters, which databases do not store")
     except (TypeError, ValueError, RecursionError) as error:
@@ -291,11 +300,12 @@ def delay_before_next(claim: Claim, task: Task | None, error: BaseException) -> 
 
 
 def outcome(execution: Execution, kind: Kind, **facts: Any) -> Outcome:
-    lines, progress = execution.capture.take()
-    begun = execution.begun_at or time.monotonic()
+    now, heard = time.monotonic(), execution.capture
+    lines, progress = heard.take() if heard.is_heard else ((), None)
+    begun = execution.begun_at or now
     return Outcome(
-        execution.claim, kind, lines=tuple(lines), lines_dropped=execution.capture.dropped, progress=progress,
-        waited=begun - execution.claimed_at, took=time.monotonic() - begun, **facts,
+        execution.claim, kind, lines=tuple(lines), lines_dropped=heard.dropped, progress=progress,
+        waited=begun - execution.claimed_at, took=now - begun, **facts,
     )  # fmt: skip
 
 

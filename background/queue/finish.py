@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from background.dialects import dialect
 from background.models import Job, Run, RunLog
 from background.models.clock import DatabaseNow
 from background.models.run import position_of
-from background.queue.holding import Claim
+from background.queue.holding import Claim, Key, key_of
 from background.queue.limits import unblock
 from background.queue.outcome import Kind, Line, Outcome
 from background.queue.tally import note, note_end
@@ -66,8 +65,7 @@ def _finish(
     if not outcomes:
         return [], []
     first = {one.claim.key: one for one in reversed(outcomes)}  # one claim has one outcome
-    plain = sorted(filter(_is_plain, first.values()), key=lambda one: one.claim.id)
-    others = [one for one in first.values() if not _is_plain(one)]
+    plain, others = _sort(first.values())
     held = _held(others if trusting else first.values())
     if not trusting:
         plain = [one for one in plain if one.claim.key in held]
@@ -77,17 +75,30 @@ def _finish(
         _write(one, now, at)
     if _write_plain(plain, now, at) != len(plain):
         raise _Refused()
-    fits = {one.claim.key for one in (*plain, *others)}
-    written = [one for one in outcomes if one.claim.key in fits and first[one.claim.key] is one]
-    refused = [one for one in outcomes if one.claim.key not in fits or first[one.claim.key] is not one]
+    written, refused = list(outcomes), []
+    if len(plain) + len(others) < len(outcomes):
+        fits = {one.claim.key for one in (*plain, *others)}
+        written = [one for one in outcomes if one.claim.key in fits and first[one.claim.key] is one]
+        refused = [one for one in outcomes if one.claim.key not in fits or first[one.claim.key] is not one]
     cancelled = _end_cancelled([one for one in written if one.kind not in FINAL], at)
-    write_lines([(one.claim, one.lines) for one in written])
+    write_lines([(one.claim, one.lines) for one in written if one.lines])
     note_letters(
-        [(one.claim.job_id, LETTERS[one.kind]) for one in written if one.kind in LETTERS]
+        [(one.claim.job_id, LETTERS[one.kind]) for one in written if one.claim.job_id and one.kind in LETTERS]
         + [(one.claim.job_id, "c") for one in cancelled]
     )
     unblock(one.claim.concurrency_key for one in written if one.claim.concurrency_key and one.frees)
     return refused, cancelled
+
+
+def _sort(outcomes: Iterable[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """Return what can be written together, in the order of ids, and the others."""
+    plain: list[Outcome] = []
+    others: list[Outcome] = []
+    for one in outcomes:
+        is_plain = one.kind is Kind.SUCCEEDED and not (one.progress or one.lines_dropped)
+        (plain if is_plain else others).append(one)
+    plain.sort(key=lambda one: one.claim.id.int)
+    return plain, others
 
 
 def _end_cancelled(outcomes: list[Outcome], now: datetime) -> list[Outcome]:
@@ -107,17 +118,15 @@ def finish_within(outcome: Outcome) -> bool:
     return not refused
 
 
-def _held(outcomes: Collection[Outcome]) -> dict[tuple[uuid.UUID, uuid.UUID], datetime]:
-    """Lock the rows that still bear the token of a claim; returns ids and tokens, with the database's clock."""
+def _held(outcomes: Collection[Outcome]) -> dict[Key, datetime]:
+    """Lock the rows that still bear the token of a claim; returns their keys, with the database's clock."""
+    if not outcomes:
+        return {}
     claims = {one.claim.key for one in outcomes}  # of one run there may be two: a zombie's, and one that holds
-    rows = Run.objects.using(database_alias()).running().filter(dialect().among("id", {id for id, _ in claims}))
+    ids = {one.claim.id for one in outcomes}
+    rows = Run.objects.using(database_alias()).running().filter(dialect().among("id", ids))
     found = dialect().lock(rows.order_by("id").annotate(at=DatabaseNow()), skip=False).values_list("id", "token", "at")
-    return {(id, token): at for id, token, at in found if (id, token) in claims}
-
-
-def _is_plain(outcome: Outcome) -> bool:
-    """Whether it can be written together with others."""
-    return outcome.kind is Kind.SUCCEEDED and not (outcome.progress or outcome.lines_dropped)
+    return {key: at for id, token, at in found if token and (key := key_of(id, token)) in claims}
 
 
 def _write_plain(outcomes: list[Outcome], now: datetime | None, at: datetime) -> int:

@@ -11,7 +11,7 @@ from background.dialects import dialect
 from background.models import Job, Run, RunLog
 from background.models.clock import DatabaseNow
 from background.queue.claim import claims_of
-from background.queue.holding import Claim, Holder
+from background.queue.holding import Claim, Holder, Key, key_of
 from background.scope import database_alias
 
 
@@ -35,8 +35,8 @@ def _take_over(run_id: uuid.UUID, tokens: tuple[uuid.UUID, uuid.UUID], holder: H
     return claim
 
 
-def held_still(claims: Iterable[Claim]) -> set[tuple[uuid.UUID, uuid.UUID]]:
+def held_still(claims: Iterable[Claim]) -> set[Key]:
     """Return the keys of those claims that are still in force. Blocks for a query."""
-    keys = {one.key for one in claims}
-    rows = Run.objects.using(database_alias()).running().filter(dialect().among("id", {id for id, _ in keys}))
-    return keys & set(rows.values_list("id", "token"))
+    by_key = {one.key: one.id for one in claims}
+    rows = Run.objects.using(database_alias()).running().filter(dialect().among("id", by_key.values()))
+    return by_key.keys() & {key_of(id, token) for id, token in rows.values_list("id", "token") if token}

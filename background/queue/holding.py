@@ -13,6 +13,13 @@ from background.models import Job, RunLog
 from background.queue.limits import Candidate
 from background.scope import database_alias
 
+Key = tuple[int, int]
+
+
+def key_of(id: uuid.UUID, token: uuid.UUID) -> Key:
+    """Return what tells one claim from every other: numbers, because those are hashed in a tenth of the time."""
+    return id.int, token.int
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -63,9 +70,9 @@ class Claim:
     backoff: dict[str, Any] | None = None
 
     @property
-    def key(self) -> tuple[uuid.UUID, uuid.UUID]:
+    def key(self) -> Key:
         """What tells it from every other claim, also of the same run."""
-        return self.id, self.token
+        return key_of(self.id, self.token)
 
 
 # What a claim takes from the row as it is: what a candidate has besides, and what it has of its own.

@@ -44,7 +44,7 @@ def take_plain(
     Plain is one whose claim depends on nothing but itself; with `executor`, only what that is to execute. Returns what was
     found, and the claims. Blocks for one statement, or a look and a short transaction where one cannot do that.
     """
-    found = take(_compiled(database_alias(), holder.id, limit, which, executor), **stamp(holder, token))
+    found = take(_compiled(database_alias(), holder.id, which, executor), limit, **stamp(holder, token))
     width = 1 + len(COLUMNS)
     candidates = [Candidate(row[0], *row[2:width], row[width:-3]) for row in found]  # type: ignore[call-arg]
     taken = [one for one, row in zip(candidates, found, strict=True) if row[-1]]
@@ -52,7 +52,7 @@ def take_plain(
 
 
 @lru_cache(maxsize=64)
-def _compiled(alias: str, host: uuid.UUID, limit: int, which: Filter, executor: str) -> Compiled:
+def _compiled(alias: str, host: uuid.UUID, which: Filter, executor: str) -> Compiled:
     rows = ready_rows(which).exclude(Exists(given_up(Holder(host, ""))))
     limited = Queue.objects.using(alias).filter(concurrency__isnull=False)
     may = Q(lost=0) & (Q(concurrency_key="") | Q(concurrency__isnull=True) | Q(concurrency=0))
@@ -61,4 +61,4 @@ def _compiled(alias: str, host: uuid.UUID, limit: int, which: Filter, executor: 
         may &= Q(executor=executor)
     rows = rows.order_by("position").annotate(at=DatabaseNow(), may=ExpressionWrapper(may, BooleanField()))
     _id, *others = COLUMNS
-    return Compiled(rows.values_list("id", "position", *others, *BESIDES, "at", "may")[:limit])
+    return Compiled(rows.values_list("id", "position", *others, *BESIDES, "at", "may"))

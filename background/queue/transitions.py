@@ -61,9 +61,12 @@ def move_each(rows: Sequence[tuple[Any, ...]], to: str, columns: Sequence[str], 
     return dialect().update_each(Run, ("id", "token"), columns, rows, fixed, {"status": Status.RUNNING})
 
 
-def take(rows: Compiled, **changes: Any) -> list[tuple[Any, ...]]:
-    """Move ready runs that lead a query to running, as `Dialect.take` says, and return what was found. Blocks for one statement."""
-    return dialect().take(rows, _with(Status.RUNNING, {**changes, "status": Status.RUNNING}))
+def take(rows: Compiled, limit: int, **changes: Any) -> list[tuple[Any, ...]]:
+    """Move ready runs that lead a query to running, so many at most, as `Dialect.take` says. Blocks for one statement.
+
+    Returns what was found.
+    """
+    return dialect().take(rows, limit, _with(Status.RUNNING, {**changes, "status": Status.RUNNING}))
 
 
 def _with(to: str, changes: dict[str, Any]) -> dict[str, Any]:

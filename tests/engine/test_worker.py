@@ -66,7 +66,7 @@ class Harness:
             id=id, name="one", holder=Holder(id, "one"), filter=Filter(), database_away=False, trusted=True,
             request_stop=lambda reason, code=None: self.stops.append((reason, code)),
         )  # fmt: skip
-        self.recorder = SimpleNamespace(pending={}, put=lambda *what: self.done.append(what))
+        self.recorder = SimpleNamespace(pending={}, is_behind=False, put=lambda *what: self.done.append(what))
         self.done = []
         self.worker = Worker(host, lambda: self.recorder, 2, 2, **options)
         self.hands = Hands()

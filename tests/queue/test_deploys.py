@@ -41,7 +41,7 @@ def worker():
         request_stop=lambda *why: asked.append(why),
         asked=asked,
     )
-    made = Worker(host, lambda: SimpleNamespace(pending={}), 9, 9, drain=True)
+    made = Worker(host, lambda: SimpleNamespace(pending={}, is_behind=False), 9, 9, drain=True)
     for one in made.executors:
         one.close()
     made.executors = (Recording(),)

@@ -9,6 +9,7 @@ from background.queue.cancel import cancel, cancel_requests
 from background.queue.claim import held_rows
 from background.queue.finish import finish
 from background.queue.handover import held_still, take_over
+from background.queue.holding import key_of
 from background.queue.outcome import Kind, Outcome
 from tests.app import background as tasks
 from tests.queue.helpers import at_once, holder, take_one
@@ -36,7 +37,7 @@ def test_a_takeover_whose_answer_was_lost_is_asked_for_again_and_no_other_succee
 
     first, again = take_over(run.id, tokens, heir), take_over(run.id, tokens, heir)
 
-    assert first.key == again.key == (run.id, tokens[1])
+    assert first.key == again.key == key_of(run.id, tokens[1])
     assert take_over(run.id, (before.token, uuid.uuid4()), holder("late")) is None
     assert held_rows(heir).get() == run
 

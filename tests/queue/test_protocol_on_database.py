@@ -307,12 +307,12 @@ class Protocol:
         self.before[row["id"]] = now
 
     def one_host_holds_each(self, running):
-        tokens = {(row["id"], row["token"]) for row in running}
+        tokens = {(row["id"].int, row["token"].int) for row in running}
         held = [key for one in self.hosts_by_name.values() for key in one.hands if key in tokens]
         assert len(held) == len(set(held)), "two hosts hold a run"
         for row in running:
             holder = next((one for one in self.hosts_by_name.values() if one.row.id == row["host_id"]), None)
-            known = holder is None or holder.doubt or (row["id"], row["token"]) in holder.hands
+            known = holder is None or holder.doubt or (row["id"].int, row["token"].int) in holder.hands
             assert known, "a live host does not know of a run that it holds"
 
     def no_key_has_too_many_slots(self, running):

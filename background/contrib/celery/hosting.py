@@ -23,7 +23,7 @@ from background.execution.runner import Execution
 from background.host import Host, Options
 from background.queue.finish import finish
 from background.queue.handover import take_over
-from background.queue.holding import Claim
+from background.queue.holding import Claim, Key, key_of
 from background.queue.outcome import Kind, Outcome
 from background.stopping import StopToken
 from background.web.inside import HostInside
@@ -53,7 +53,7 @@ class Taker(Worker):
         self.executors = self.thread, self.loop, self.process = local_executors(MANY, MANY, MANY, self._done)
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._message: Message | None = None  # the one that is being taken care of
-        self._begun_of: dict[tuple[uuid.UUID, uuid.UUID], Message] = {}
+        self._begun_of: dict[Key, Message] = {}
 
     def bring(self, message: Message) -> None:
         """Begin its run, if that is still to be had. Does not block."""
@@ -136,5 +136,5 @@ class Inside(HostInside):
         while not message.over.wait(LOOK):
             if self.exit_code is not None:
                 return
-        while (run_id, message.tokens[1]) in self.host.recorder.pending:
+        while key_of(run_id, message.tokens[1]) in self.host.recorder.pending:
             time.sleep(SOON)

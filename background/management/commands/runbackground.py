@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import uuid
@@ -100,6 +101,7 @@ class Command(PlainCommand):
             host.request_stop(self._asked)
         if not options["child_of"]:
             self._greet(host, options, processes)
+        gc.freeze()  # what is loaded by now stays: to look through it for garbage took up to half of the time of short runs
         return host.run()
 
     def _reloads(self, options: dict[str, Any]) -> bool:
