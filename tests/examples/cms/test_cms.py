@@ -240,6 +240,15 @@ def test_a_backup_has_the_rows_of_one_moment_while_others_write():
 
 
 @pytest.mark.slow
+def test_a_moment_within_the_first_millisecond_of_a_second_makes_no_difference():
+    fill()
+    at = timezone.now()
+    Run.objects.create(task="t", enqueued_at=at.replace(microsecond=7), run_after=at.replace(microsecond=0))
+
+    assert make()["rows"]
+
+
+@pytest.mark.slow
 def test_a_backup_that_is_not_restored_as_it_was_is_not_trusted():
     fill()
     path = backup.folder() / make()["backup"]
