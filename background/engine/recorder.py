@@ -113,13 +113,12 @@ class Recorder(EngineService):
             for outcome in outcomes:
                 self._write_one(outcome)
         announce(stored)
-        was_behind = self.is_behind
         say([outcome for _, outcome in self._kept])
         for execution, _ in self._kept:
             self.pending.pop(execution.claim.key, None)
-        self._kept = []
-        if was_behind and not self.is_behind:
-            wake()
+        left, written, self._kept = len(self.pending), len(self._kept), []
+        if left <= 2 * BATCH < left + written:
+            wake()  # the worker, which began nothing more
 
     def _write_one(self, outcome: Outcome) -> None:
         try:

@@ -3,8 +3,10 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
+from background.admin.read_only import ReadOnly
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     """Lists all fields, the newest rows first, and details without a form."""
 
     ordering = ["-id"]
@@ -15,12 +17,3 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def get_list_select_related(self, request: HttpRequest) -> list[str]:
         return [field.name for field in self.model._meta.concrete_fields if field.many_to_one]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False

@@ -1,6 +1,7 @@
 """Outcomes are written in groups and kept until they are written."""
 
 import logging
+import time
 import uuid
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from background.queue.enqueue import enqueue
 from background.queue.finish import finish, finish_within
 from background.queue.holding import Filter, Holder
 from background.queue.outcome import Kind, Outcome
+from background.queue.wakeup import listen
 from background.signals import run_finished
 from background.stopping import Deadline, StopToken
 from background.testing import run_host
@@ -108,6 +110,18 @@ def test_a_step_writes_no_more_than_a_batch(harness, monkeypatch):
     assert Run.objects.succeeded().count() == 2
     harness.step()
     assert Run.objects.succeeded().count() == 3
+
+
+def test_the_worker_is_woken_once_the_recorder_has_caught_up(harness, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 1)
+    heard = []
+    forget = listen(lambda: heard.append(len(harness.recorder.pending)))
+    harness.put(*harness.claimed(4))
+    assert harness.recorder.is_behind
+    for _ in range(4):
+        harness.step()
+    forget()
+    assert heard == [2] and not harness.recorder.is_behind
 
 
 @pytest.mark.parametrize(
@@ -213,6 +227,7 @@ def test_what_a_running_run_says_is_written_about_once_a_second(harness):
     assert [line.message for line in run.logs.all()] == ["half"]
 
     say(execution, 2, "all")
+    harness.recorder._meanwhile_at = time.monotonic() + 5
     harness.step()
     run.refresh_from_db()
     assert run.progress_done == 1  # within the second

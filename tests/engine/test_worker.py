@@ -152,6 +152,16 @@ def test_it_comes_back_when_the_next_scheduled_run_is_due(harness):
     assert status(run) == "running"
 
 
+def test_nothing_more_is_begun_while_the_recorder_is_behind(harness):
+    put(1)
+    harness.recorder.is_behind = True
+    harness.step()
+    assert harness.given == []
+    harness.recorder.is_behind = False
+    harness.step()
+    assert harness.given == [["0"]]
+
+
 def test_no_more_than_max_runs_are_begun_and_then_the_host_is_asked_to_stop():
     harness = Harness(max_runs=1)
     put(3)

@@ -96,6 +96,12 @@ def test_inside_a_transaction_the_loss_of_the_connection_is_the_callers_to_repea
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize("queue", ["feeds.eu-1", "it's %s; --", 'a "b" \\', "größer"])
+def test_the_name_of_a_queue_is_stored_as_it_is(queue):
+    run = enqueue(tasks.note, ["x"], queue=queue)
+    assert Run.objects.get(id=run.id).queue == queue
+
+
 def test_enqueueing_a_plain_task_is_one_query_that_also_tells_others(django_assert_num_queries):
     with django_assert_num_queries(1):
         tasks.note.enqueue("x")
