@@ -9,6 +9,7 @@ from pathlib import Path
 
 import django
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 
 from tests.app import background as tasks
@@ -58,3 +59,10 @@ def test_a_whole_site_can_be_dumped(everything):
     assert [row["fields"]["args"] for row in json.loads(out.getvalue()) if row["model"] == "background.run"] == [
         ["kept"]
     ]
+
+
+def test_every_field_of_our_models_says_what_it_is():
+    models = [one for one in apps.get_models() if one.__module__.startswith("background.")]
+    fields = [field for one in models for field in one._meta.fields if not field.auto_created and field.name != "id"]
+    assert len(fields) > 100
+    assert [str(field) for field in fields if not field.help_text] == []

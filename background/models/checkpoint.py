@@ -7,9 +7,9 @@ from django.utils.translation import gettext_lazy as _
 class Checkpoint(models.Model):
     """What a service wants to find again after a restart."""
 
-    name = models.CharField(_("name"), max_length=200, primary_key=True)  # name of the service
-    data = models.JSONField(_("data"), default=dict)
-    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    name = models.CharField(_("name"), max_length=200, primary_key=True, help_text=_("Name of the service."))
+    data = models.JSONField(_("data"), default=dict, help_text=_("JSON object."))
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True, help_text=_("Last change."))
 
     class Meta:
         verbose_name = _("checkpoint")

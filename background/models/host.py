@@ -32,9 +32,8 @@ class Host(models.Model):
     id = models.UUIDField(
         _("boot id"), primary_key=True, default=uuid.uuid4, editable=False, help_text=_("Random for each start.")
     )
-    name = models.CharField(_("name"), max_length=200)  # machine and process, or --name
+    name = models.CharField(_("name"), max_length=200, help_text=_("Machine and process, or --name."))
     pid = models.PositiveIntegerField(_("process id"), help_text=_("On its machine."))
-    # The host that supervises this worker process.
     parent = models.ForeignKey(
         "self",
         models.SET_NULL,
@@ -43,29 +42,43 @@ class Host(models.Model):
         db_constraint=False,
         related_name="children",
         verbose_name=_("parent"),
+        help_text=_("The host that supervises this worker process."),
     )
-    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.STARTING)
-    started_at = models.DateTimeField(_("started at"))  # by the database's clock
-    heartbeat_at = models.DateTimeField(_("heartbeat at"))  # last sign of life, by the database's clock
-    stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
-    stop_reason = models.CharField(_("stop reason"), max_length=300, blank=True)
-    exit_code = models.IntegerField(_("exit code"), null=True, blank=True)  # 0 is clean
-    stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, blank=True)
-    stop_requested_by = models.CharField(_("stop requested by"), max_length=150, blank=True)
+    state = models.CharField(
+        _("state"), max_length=10, choices=State.choices, default=State.STARTING, help_text=_("Where it stands.")
+    )
+    started_at = models.DateTimeField(_("started at"), help_text=_("By the database's clock."))
+    heartbeat_at = models.DateTimeField(_("heartbeat at"), help_text=_("Last sign of life, by the database's clock."))
+    stopped_at = models.DateTimeField(
+        _("stopped at"), null=True, blank=True, help_text=_("When it ended or was given up.")
+    )
+    stop_reason = models.CharField(_("stop reason"), max_length=300, blank=True, help_text=_("Why it stopped."))
+    exit_code = models.IntegerField(_("exit code"), null=True, blank=True, help_text=_("0 is clean."))
+    stop_requested_at = models.DateTimeField(
+        _("stop requested at"), null=True, blank=True, help_text=_("A person asked it to stop.")
+    )
+    stop_requested_by = models.CharField(_("stop requested by"), max_length=150, blank=True, help_text=_("Who asked."))
 
-    version = models.CharField(_("version"), max_length=64, blank=True)
-    software = models.JSONField(_("software"), default=dict, blank=True)
-    # The command line, without what is secret in it.
-    command = models.CharField(_("command"), max_length=500, blank=True)
-    concurrency = models.JSONField(_("capacity"), default=dict, blank=True)  # slots by executor
-    running = models.JSONField(_("in use"), default=dict, blank=True)  # slots in use by executor
-    queues = models.JSONField(_("queues"), null=True, blank=True)  # queues it serves; null: all
-    excluded_queues = models.JSONField(_("excluded queues"), default=list, blank=True)
-    works = models.BooleanField(_("works"), default=True)
-    schedules = models.BooleanField(_("schedules"), default=True)
-    tasks = models.JSONField(_("tasks"), default=list, blank=True)
-    jobs = models.JSONField(_("jobs"), default=list, blank=True)
-    clock_offset = models.FloatField(_("clock offset"), default=0)  # seconds that its clock is ahead of the database's
+    version = models.CharField(_("version"), max_length=64, blank=True, help_text=_("Build of the site."))
+    software = models.JSONField(
+        _("software"), default=dict, blank=True, help_text=_("Versions of Python, Django and the database.")
+    )
+    command = models.CharField(
+        _("command"), max_length=500, blank=True, help_text=_("The command line, without what is secret in it.")
+    )
+    concurrency = models.JSONField(_("capacity"), default=dict, blank=True, help_text=_("Slots by executor."))
+    running = models.JSONField(_("in use"), default=dict, blank=True, help_text=_("Slots in use by executor."))
+    queues = models.JSONField(_("queues"), null=True, blank=True, help_text=_("Queues it serves; null: all."))
+    excluded_queues = models.JSONField(
+        _("excluded queues"), default=list, blank=True, help_text=_("Queues it does not serve.")
+    )
+    works = models.BooleanField(_("works"), default=True, help_text=_("It executes runs."))
+    schedules = models.BooleanField(_("schedules"), default=True, help_text=_("It looks after schedules."))
+    tasks = models.JSONField(_("tasks"), default=list, blank=True, help_text=_("Tasks its code knows."))
+    jobs = models.JSONField(_("jobs"), default=list, blank=True, help_text=_("Jobs its code declares."))
+    clock_offset = models.FloatField(
+        _("clock offset"), default=0, help_text=_("Seconds that its clock is ahead of the database's.")
+    )
 
     objects = HostQuerySet.as_manager()
 

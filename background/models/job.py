@@ -232,40 +232,93 @@ class Job(models.Model):
         help_text=_('How long finished runs are kept: days ("30") or a number of runs ("100 runs"); empty: RETENTION.'),
     )
 
-    # What the code declared last; empty: made by hand.
-    defaults = models.JSONField(_("defaults"), null=True, blank=True, editable=False)
-    orphaned = models.BooleanField(_("orphaned"), default=False, editable=False)  # no live host's code declares it
-    # All occurrences up to here are decided.
-    cursor = models.DateTimeField(_("cursor"), null=True, blank=True, editable=False)
-    # The next occurrence; empty: none.
-    next_run_at = models.DateTimeField(_("next run at"), null=True, blank=True, editable=False)
-    # What next_run_at was computed for.
-    planned_schedule = models.CharField(_("planned schedule"), max_length=255, blank=True, editable=False)
-    planned_timezone = models.CharField(_("planned time zone"), max_length=64, blank=True, editable=False)
-    planned_enabled = models.BooleanField(_("planned enabled"), default=False, editable=False)
-    planned_starts_at = models.DateTimeField(_("planned start"), null=True, blank=True, editable=False)
-    planned_ends_at = models.DateTimeField(_("planned end"), null=True, blank=True, editable=False)
+    defaults = models.JSONField(
+        _("defaults"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("What the code declared last; empty: made by hand."),
+    )
+    orphaned = models.BooleanField(
+        _("orphaned"), default=False, editable=False, help_text=_("No live host's code declares it.")
+    )
+    cursor = models.DateTimeField(
+        _("cursor"), null=True, blank=True, editable=False, help_text=_("All occurrences up to here are decided.")
+    )
+    next_run_at = models.DateTimeField(
+        _("next run at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("The next occurrence; empty: none."),
+    )
+    planned_schedule = models.CharField(
+        _("planned schedule"),
+        max_length=255,
+        blank=True,
+        editable=False,
+        help_text=_("What next_run_at was computed for."),
+    )
+    planned_timezone = models.CharField(
+        _("planned time zone"),
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text=_("What next_run_at was computed for."),
+    )
+    planned_enabled = models.BooleanField(
+        _("planned enabled"), default=False, editable=False, help_text=_("What next_run_at was computed for.")
+    )
+    planned_starts_at = models.DateTimeField(
+        _("planned start"), null=True, blank=True, editable=False, help_text=_("What next_run_at was computed for.")
+    )
+    planned_ends_at = models.DateTimeField(
+        _("planned end"), null=True, blank=True, editable=False, help_text=_("What next_run_at was computed for.")
+    )
     # Computed by the database with each change, whoever makes it: so a look for edits reads no job that was not edited.
-    # Its timing is not the one that next_run_at was computed for.
     is_edited = Computed(
         verbose_name=_("edited"),
         expression=Case(When(AS_PLANNED, then=Value(False)), default=Value(True)),
         output_field=models.BooleanField(),
         db_persist=True,
+        help_text=_("Its timing is not the one that next_run_at was computed for."),
     )
-    # Why its schedule cannot be followed.
-    schedule_error = models.CharField(_("schedule error"), max_length=300, blank=True, editable=False)
+    schedule_error = models.CharField(
+        _("schedule error"),
+        max_length=300,
+        blank=True,
+        editable=False,
+        help_text=_("Why its schedule cannot be followed."),
+    )
 
-    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
-    paused_by = models.CharField(_("paused by"), max_length=150, blank=True, editable=False)
-    paused_reason = models.CharField(_("reason of the pause"), max_length=300, blank=True, editable=False)
-    # The last thirty: s succeeded, f failed, c cancelled, m missed, o overlap.
-    outcomes = models.CharField(_("outcomes"), max_length=30, blank=True, editable=False)
-    # Seconds.
-    duration_p10 = models.FloatField(_("10th percentile of duration"), null=True, blank=True, editable=False)
-    duration_p50 = models.FloatField(_("median duration"), null=True, blank=True, editable=False)
-    duration_p90 = models.FloatField(_("90th percentile of duration"), null=True, blank=True, editable=False)
-    duration_p95 = models.FloatField(_("95th percentile of duration"), null=True, blank=True, editable=False)
+    paused_at = models.DateTimeField(
+        _("paused at"), null=True, blank=True, editable=False, help_text=_("When a person paused it.")
+    )
+    paused_by = models.CharField(
+        _("paused by"), max_length=150, blank=True, editable=False, help_text=_("Who paused it.")
+    )
+    paused_reason = models.CharField(
+        _("reason of the pause"), max_length=300, blank=True, editable=False, help_text=_("Why.")
+    )
+    outcomes = models.CharField(
+        _("outcomes"),
+        max_length=30,
+        blank=True,
+        editable=False,
+        help_text=_("The last thirty: s succeeded, f failed, c cancelled, m missed, o overlap."),
+    )
+    duration_p10 = models.FloatField(
+        _("10th percentile of duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
+    )
+    duration_p50 = models.FloatField(
+        _("median duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
+    )
+    duration_p90 = models.FloatField(
+        _("90th percentile of duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
+    )
+    duration_p95 = models.FloatField(
+        _("95th percentile of duration"), null=True, blank=True, editable=False, help_text=_("Seconds.")
+    )
 
     objects = JobQuerySet.as_manager()
 

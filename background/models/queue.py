@@ -19,13 +19,14 @@ class QueueQuerySet(models.QuerySet["Queue"]):
 class Queue(models.Model):
     """A queue that a person has touched or a run has named."""
 
-    name = models.CharField(_("name"), max_length=100, unique=True)  # as named by runs
-    paused = models.BooleanField(_("paused"), default=False)  # no run of it is started while set
-    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
-    paused_by = models.CharField(_("paused by"), max_length=150, blank=True)
-    paused_reason = models.CharField(_("reason of the pause"), max_length=300, blank=True)
-    # Runs at once over all hosts; empty: no limit.
-    concurrency = models.PositiveIntegerField(_("concurrency"), null=True, blank=True)
+    name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("As named by runs."))
+    paused = models.BooleanField(_("paused"), default=False, help_text=_("No run of it is started while set."))
+    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, help_text=_("Since when."))
+    paused_by = models.CharField(_("paused by"), max_length=150, blank=True, help_text=_("By whom."))
+    paused_reason = models.CharField(_("reason of the pause"), max_length=300, blank=True, help_text=_("Why."))
+    concurrency = models.PositiveIntegerField(
+        _("concurrency"), null=True, blank=True, help_text=_("Runs at once over all hosts; empty: no limit.")
+    )
 
     objects = QueueQuerySet.as_manager()
 

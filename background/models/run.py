@@ -90,8 +90,9 @@ class Run(models.Model):
     OPEN = (Status.SCHEDULED, Status.READY, Status.BLOCKED, Status.RUNNING)
     FINISHED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 
-    # Made by the sender; grows with time.
-    id = models.UUIDField(_("id"), primary_key=True, default=uuid7, editable=False)
+    id = models.UUIDField(
+        _("id"), primary_key=True, default=uuid7, editable=False, help_text=_("Made by the sender; grows with time.")
+    )
     job = models.ForeignKey(
         "background.Job",
         models.SET_NULL,
@@ -101,30 +102,53 @@ class Run(models.Model):
         db_index=False,
         related_name="runs",
         verbose_name=_("job"),
+        help_text=_("The job this run belongs to, if any."),
     )
-    # The job's name, kept when the job is deleted.
-    job_name = models.CharField(_("job name"), max_length=200, blank=True)
-    task = models.CharField(_("task"), max_length=255)  # dotted path of the task; resolved by the registry only
-    # Alias in TASKS by which it was enqueued.
-    backend = models.CharField(_("backend"), max_length=64, default="default")
-    args = models.JSONField(_("positional arguments"), default=list, blank=True)
-    kwargs = models.JSONField(_("keyword arguments"), default=dict, blank=True)
+    job_name = models.CharField(
+        _("job name"), max_length=200, blank=True, help_text=_("The job's name, kept when the job is deleted.")
+    )
+    task = models.CharField(
+        _("task"), max_length=255, help_text=_("Dotted path of the task; resolved by the registry only.")
+    )
+    backend = models.CharField(
+        _("backend"), max_length=64, default="default", help_text=_("Alias in TASKS by which it was enqueued.")
+    )
+    args = models.JSONField(_("positional arguments"), default=list, blank=True, help_text=_("JSON list."))
+    kwargs = models.JSONField(_("keyword arguments"), default=dict, blank=True, help_text=_("JSON object."))
 
-    queue = models.CharField(_("queue"), max_length=100, default="default")  # hosts serve queues by name
-    priority = models.SmallIntegerField(_("priority"), default=0)  # from -100 to 100, larger first
-    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.READY)
-    # Place among the ready runs (microseconds less priority); empty unless ready, so that history is not searched.
-    position = models.BigIntegerField(_("position"), null=True, blank=True)
-    # The position that the run has, or will have, when it is ready.
-    place = models.BigIntegerField(_("place"), default=0)
-    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
-    # The nominal instant of the schedule.
-    scheduled_for = models.DateTimeField(_("scheduled for"), null=True, blank=True)
-    # Where its function is called: thread, loop or process.
-    executor = models.CharField(_("executor"), max_length=10, default="thread")
-    timeout = models.FloatField(_("timeout"), null=True, blank=True)  # seconds that one attempt may take
+    queue = models.CharField(_("queue"), max_length=100, default="default", help_text=_("Hosts serve queues by name."))
+    priority = models.SmallIntegerField(_("priority"), default=0, help_text=_("From -100 to 100, larger first."))
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.READY, help_text=_("Where the run stands.")
+    )
+    position = models.BigIntegerField(
+        _("position"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "Place among the ready runs (microseconds less priority); empty unless ready, so that history is not searched."
+        ),
+    )
+    place = models.BigIntegerField(
+        _("place"), default=0, help_text=_("The position that the run has, or will have, when it is ready.")
+    )
+    run_after = models.DateTimeField(
+        _("run after"), null=True, blank=True, help_text=_("Not started before this instant.")
+    )
+    scheduled_for = models.DateTimeField(
+        _("scheduled for"), null=True, blank=True, help_text=_("The nominal instant of the schedule.")
+    )
+    executor = models.CharField(
+        _("executor"),
+        max_length=10,
+        default="thread",
+        help_text=_("Where its function is called: thread, loop or process."),
+    )
+    timeout = models.FloatField(_("timeout"), null=True, blank=True, help_text=_("Seconds that one attempt may take."))
 
-    trigger = models.CharField(_("trigger"), max_length=10, choices=Trigger.choices, default=Trigger.CODE)
+    trigger = models.CharField(
+        _("trigger"), max_length=10, choices=Trigger.choices, default=Trigger.CODE, help_text=_("Why the run exists.")
+    )
     triggered_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -133,11 +157,12 @@ class Run(models.Model):
         db_index=False,
         related_name="+",
         verbose_name=_("triggered by"),
+        help_text=_("The person who asked for it."),
     )
-    # Kept when the user is deleted.
-    triggered_by_name = models.CharField(_("triggered by (name)"), max_length=150, blank=True)
-    reason = models.CharField(_("reason"), max_length=300, blank=True)
-    # The finished run that this one repeats.
+    triggered_by_name = models.CharField(
+        _("triggered by (name)"), max_length=150, blank=True, help_text=_("Kept when the user is deleted.")
+    )
+    reason = models.CharField(_("reason"), max_length=300, blank=True, help_text=_("Why it was asked for."))
     rerun_of = models.ForeignKey(
         "self",
         models.SET_NULL,
@@ -147,25 +172,41 @@ class Run(models.Model):
         db_index=False,
         related_name="reruns",
         verbose_name=_("rerun of"),
+        help_text=_("The finished run that this one repeats."),
     )
-    # A form sent twice makes one run.
     request_key = models.CharField(  # noqa: DJ001 - unique among those that have one, and "" would be one
         _("request key"),
         max_length=64,
         null=True,
         blank=True,
+        help_text=_("A form sent twice makes one run."),
     )
-    subject = models.CharField(_("subject"), max_length=300, blank=True)  # what it is about: app_label.model:pk
+    subject = models.CharField(
+        _("subject"), max_length=300, blank=True, help_text=_("What it is about: app_label.model:pk.")
+    )
 
-    enqueued_at = models.DateTimeField(_("enqueued at"))
-    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
-    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    enqueued_at = models.DateTimeField(_("enqueued at"), help_text=_("When the row was written."))
+    started_at = models.DateTimeField(
+        _("started at"), null=True, blank=True, help_text=_("Start of the latest attempt.")
+    )
+    finished_at = models.DateTimeField(
+        _("finished at"), null=True, blank=True, help_text=_("When it reached its final state.")
+    )
 
-    attempt = models.PositiveIntegerField(_("attempt"), default=0)  # attempts begun; the current one included
-    max_attempts = models.PositiveIntegerField(_("attempts at most"), default=1)  # attempts before it is failed
-    lost = models.PositiveIntegerField(_("lost"), default=0)  # times its host disappeared under it
-    # Stamped by each claim; a holder that shows another is refused.
-    token = models.UUIDField(_("claim token"), null=True, blank=True, editable=False)
+    attempt = models.PositiveIntegerField(
+        _("attempt"), default=0, help_text=_("Attempts begun; the current one included.")
+    )
+    max_attempts = models.PositiveIntegerField(
+        _("attempts at most"), default=1, help_text=_("Attempts before it is failed.")
+    )
+    lost = models.PositiveIntegerField(_("lost"), default=0, help_text=_("Times its host disappeared under it."))
+    token = models.UUIDField(
+        _("claim token"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Stamped by each claim; a holder that shows another is refused."),
+    )
     host = models.ForeignKey(
         "background.Host",
         models.SET_NULL,
@@ -175,37 +216,56 @@ class Run(models.Model):
         db_index=False,
         related_name="runs",
         verbose_name=_("host"),
+        help_text=_("The host that holds or held it."),
     )
-    host_name = models.CharField(_("host name"), max_length=200, blank=True)  # kept when the host's row is pruned
-    version = models.CharField(_("version"), max_length=64, blank=True)  # build of the host that ran it
-    # When a running run was asked to end.
-    cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
-    cancel_requested_by = models.CharField(_("cancel requested by"), max_length=150, blank=True)
+    host_name = models.CharField(
+        _("host name"), max_length=200, blank=True, help_text=_("Kept when the host's row is pruned.")
+    )
+    version = models.CharField(_("version"), max_length=64, blank=True, help_text=_("Build of the host that ran it."))
+    cancel_requested_at = models.DateTimeField(
+        _("cancel requested at"), null=True, blank=True, help_text=_("When a running run was asked to end.")
+    )
+    cancel_requested_by = models.CharField(
+        _("cancel requested by"), max_length=150, blank=True, help_text=_("Who asked.")
+    )
 
-    # At most one open run has it; emptied at the end.
     unique_key = models.CharField(  # noqa: DJ001 - the same
         _("unique key"),
         max_length=255,
         null=True,
         blank=True,
+        help_text=_("At most one open run has it; emptied at the end."),
     )
-    # Runs with one key share a limit.
-    concurrency_key = models.CharField(_("concurrency key"), max_length=255, blank=True)
-    # Runs of its key at once over all hosts.
-    concurrency = models.PositiveIntegerField(_("concurrency"), null=True, blank=True)
+    concurrency_key = models.CharField(
+        _("concurrency key"), max_length=255, blank=True, help_text=_("Runs with one key share a limit.")
+    )
+    concurrency = models.PositiveIntegerField(
+        _("concurrency"), null=True, blank=True, help_text=_("Runs of its key at once over all hosts.")
+    )
 
-    result = models.JSONField(_("result"), null=True, blank=True)
-    errors = models.JSONField(_("errors"), default=list, blank=True)  # one entry for each failed attempt
-    error_type = models.CharField(_("error type"), max_length=255, blank=True)  # dotted path of the last exception
-    error_summary = models.CharField(_("error summary"), max_length=500, blank=True)  # first line of the last exception
-    # Equal for equal faults: type and place.
-    fingerprint = models.CharField(_("fingerprint"), max_length=32, blank=True)
-    end_reason = models.CharField(_("end reason"), max_length=300, blank=True)
+    result = models.JSONField(_("result"), null=True, blank=True, help_text=_("What the function returned, as JSON."))
+    errors = models.JSONField(_("errors"), default=list, blank=True, help_text=_("One entry for each failed attempt."))
+    error_type = models.CharField(
+        _("error type"), max_length=255, blank=True, help_text=_("Dotted path of the last exception.")
+    )
+    error_summary = models.CharField(
+        _("error summary"), max_length=500, blank=True, help_text=_("First line of the last exception.")
+    )
+    fingerprint = models.CharField(
+        _("fingerprint"), max_length=32, blank=True, help_text=_("Equal for equal faults: type and place.")
+    )
+    end_reason = models.CharField(_("end reason"), max_length=300, blank=True, help_text=_("Why it ended so."))
 
-    progress_done = models.FloatField(_("progress"), null=True, blank=True)
-    progress_total = models.FloatField(_("progress total"), null=True, blank=True)  # units in all, if known
-    progress_message = models.CharField(_("progress message"), max_length=200, blank=True)
-    log_lines_dropped = models.PositiveIntegerField(_("log lines dropped"), default=0)  # lines beyond MAX_LOG_LINES
+    progress_done = models.FloatField(_("progress"), null=True, blank=True, help_text=_("Units done."))
+    progress_total = models.FloatField(
+        _("progress total"), null=True, blank=True, help_text=_("Units in all, if known.")
+    )
+    progress_message = models.CharField(
+        _("progress message"), max_length=200, blank=True, help_text=_("What it is doing.")
+    )
+    log_lines_dropped = models.PositiveIntegerField(
+        _("log lines dropped"), default=0, help_text=_("Lines beyond MAX_LOG_LINES.")
+    )
 
     objects = RunQuerySet.as_manager()
 

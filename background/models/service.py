@@ -38,29 +38,55 @@ class Service(models.Model):
         RESTART = "restart", _("restart")
         TICK = "tick", _("tick now")
 
-    host = models.ForeignKey("background.Host", models.CASCADE, related_name="services", verbose_name=_("host"))
-    name = models.CharField(_("name"), max_length=200)  # as declared in code
-    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.STARTING)
-    healthy = models.BooleanField(_("healthy"), default=True)  # unset when it misses its watchdog or keeps failing
-    engine = models.BooleanField(_("engine"), default=False)  # part of the host's own machinery
-    singleton = models.BooleanField(_("singleton"), default=False)  # one in the whole installation
-    schedule = models.CharField(_("schedule"), max_length=255, blank=True)  # when it ticks, if it is periodic
-    error = models.TextField(_("error"), blank=True)  # traceback of the last failure
-    error_at = models.DateTimeField(_("error at"), null=True, blank=True)  # when it last failed
-    log = models.JSONField(_("log"), default=list, blank=True)  # the last lines of its thread: when, level, message
+    host = models.ForeignKey(
+        "background.Host",
+        models.CASCADE,
+        related_name="services",
+        verbose_name=_("host"),
+        help_text=_("Where it runs."),
+    )
+    name = models.CharField(_("name"), max_length=200, help_text=_("As declared in code."))
+    state = models.CharField(
+        _("state"), max_length=10, choices=State.choices, default=State.STARTING, help_text=_("Where it stands.")
+    )
+    healthy = models.BooleanField(
+        _("healthy"), default=True, help_text=_("Unset when it misses its watchdog or keeps failing.")
+    )
+    engine = models.BooleanField(_("engine"), default=False, help_text=_("Part of the host's own machinery."))
+    singleton = models.BooleanField(_("singleton"), default=False, help_text=_("One in the whole installation."))
+    schedule = models.CharField(
+        _("schedule"), max_length=255, blank=True, help_text=_("When it ticks, if it is periodic.")
+    )
+    error = models.TextField(_("error"), blank=True, help_text=_("Traceback of the last failure."))
+    error_at = models.DateTimeField(_("error at"), null=True, blank=True, help_text=_("When it last failed."))
+    log = models.JSONField(
+        _("log"), default=list, blank=True, help_text=_("The last lines of its thread: when, level, message.")
+    )
     restarts = models.PositiveIntegerField(_("restarts"), default=0, help_text=_("On this host since it started."))
-    since = models.DateTimeField(_("since"), null=True, blank=True)  # when it entered its state
-    # When a failed service is tried again.
-    next_start_at = models.DateTimeField(_("next start at"), null=True, blank=True)
-    next_tick_at = models.DateTimeField(_("next tick at"), null=True, blank=True)  # when a periodic service ticks next
-    last_beat_at = models.DateTimeField(_("last sign of life"), null=True, blank=True)  # last tick or beat
-    last_duration = models.FloatField(_("last duration"), null=True, blank=True)  # seconds that the last tick took
+    since = models.DateTimeField(_("since"), null=True, blank=True, help_text=_("When it entered its state."))
+    next_start_at = models.DateTimeField(
+        _("next start at"), null=True, blank=True, help_text=_("When a failed service is tried again.")
+    )
+    next_tick_at = models.DateTimeField(
+        _("next tick at"), null=True, blank=True, help_text=_("When a periodic service ticks next.")
+    )
+    last_beat_at = models.DateTimeField(
+        _("last sign of life"), null=True, blank=True, help_text=_("Last tick or beat.")
+    )
+    last_duration = models.FloatField(
+        _("last duration"), null=True, blank=True, help_text=_("Seconds that the last tick took.")
+    )
     iterations = models.BigIntegerField(_("iterations"), default=0, help_text=_("Ticks in all."))
     failures = models.PositiveIntegerField(_("failures"), default=0, help_text=_("Failures in a row."))
-    # What a person asked for, until it is obeyed.
-    request_verb = models.CharField(_("wish"), max_length=10, choices=Request.choices, blank=True)
-    requested_at = models.DateTimeField(_("wished at"), null=True, blank=True)
-    requested_by = models.CharField(_("wished by"), max_length=150, blank=True)
+    request_verb = models.CharField(
+        _("wish"),
+        max_length=10,
+        choices=Request.choices,
+        blank=True,
+        help_text=_("What a person asked for, until it is obeyed."),
+    )
+    requested_at = models.DateTimeField(_("wished at"), null=True, blank=True, help_text=_("When it was asked for."))
+    requested_by = models.CharField(_("wished by"), max_length=150, blank=True, help_text=_("Who asked."))
 
     class Meta:
         verbose_name = _("service")
@@ -105,8 +131,10 @@ class ServiceStart(models.Model):
         # Its host disappeared.
         LOST = "lost", _("host lost")
 
-    id = models.UUIDField(_("id"), primary_key=True, default=uuid7, editable=False)  # made by the host; grows with time
-    name = models.CharField(_("name"), max_length=200)  # the service, as declared in code
+    id = models.UUIDField(
+        _("id"), primary_key=True, default=uuid7, editable=False, help_text=_("Made by the host; grows with time.")
+    )
+    name = models.CharField(_("name"), max_length=200, help_text=_("The service, as declared in code."))
     host = models.ForeignKey(
         "background.Host",
         models.SET_NULL,
@@ -115,14 +143,16 @@ class ServiceStart(models.Model):
         db_constraint=False,
         related_name="+",
         verbose_name=_("host"),
+        help_text=_("Where it ran."),
     )
-    host_name = models.CharField(_("host name"), max_length=200)  # kept when the host's row is pruned
-    restart = models.PositiveIntegerField(_("restart"))  # restarts before, on this host; 0 is the first
-    started_at = models.DateTimeField(_("started at"))
-    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)  # when it was over
-    # Why it ended; empty: it goes on.
-    reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices, blank=True)
-    error = models.CharField(_("error"), max_length=300, blank=True)  # type and message of its failure
+    host_name = models.CharField(_("host name"), max_length=200, help_text=_("Kept when the host's row is pruned."))
+    restart = models.PositiveIntegerField(_("restart"), help_text=_("Restarts before, on this host; 0 is the first."))
+    started_at = models.DateTimeField(_("started at"), help_text=_("When it began."))
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True, help_text=_("When it was over."))
+    reason = models.CharField(
+        _("reason"), max_length=10, choices=Reason.choices, blank=True, help_text=_("Why it ended; empty: it goes on.")
+    )
+    error = models.CharField(_("error"), max_length=300, blank=True, help_text=_("Type and message of its failure."))
 
     class Meta:
         verbose_name = _("start of a service")
@@ -137,10 +167,10 @@ class ServiceStart(models.Model):
 class ServicePause(models.Model):
     """A person's wish that a service rest on every host, kept over restarts and deploys."""
 
-    name = models.CharField(_("name"), max_length=200, unique=True)  # the service, as declared in code
-    paused_at = models.DateTimeField(_("paused at"))
-    paused_by = models.CharField(_("paused by"), max_length=150, blank=True)
-    paused_reason = models.CharField(_("reason of the pause"), max_length=300, blank=True)
+    name = models.CharField(_("name"), max_length=200, unique=True, help_text=_("The service, as declared in code."))
+    paused_at = models.DateTimeField(_("paused at"), help_text=_("Since when."))
+    paused_by = models.CharField(_("paused by"), max_length=150, blank=True, help_text=_("By whom."))
+    paused_reason = models.CharField(_("reason of the pause"), max_length=300, blank=True, help_text=_("Why."))
 
     class Meta:
         verbose_name = _("paused service")

@@ -20,12 +20,14 @@ class Skip(models.Model):
         # Its run could not be made; the job says why.
         ERROR = "error", _("error")
 
-    job = models.ForeignKey("background.Job", models.CASCADE, related_name="skips", verbose_name=_("job"))
-    first = models.DateTimeField(_("first"))  # first occurrence passed over
-    last = models.DateTimeField(_("last"))  # last occurrence passed over
-    count = models.PositiveIntegerField(_("count"))  # how many; counting stops at 1,000
-    reason = models.CharField(_("reason"), max_length=12, choices=Reason.choices)
-    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    job = models.ForeignKey(
+        "background.Job", models.CASCADE, related_name="skips", verbose_name=_("job"), help_text=_("The job.")
+    )
+    first = models.DateTimeField(_("first"), help_text=_("First occurrence passed over."))
+    last = models.DateTimeField(_("last"), help_text=_("Last occurrence passed over."))
+    count = models.PositiveIntegerField(_("count"), help_text=_("How many; counting stops at 1,000."))
+    reason = models.CharField(_("reason"), max_length=12, choices=Reason.choices, help_text=_("Why."))
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, help_text=_("When it was decided."))
 
     class Meta:
         verbose_name = _("skipped occurrences")

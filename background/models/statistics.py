@@ -127,18 +127,18 @@ class Statistic(models.Model):
 
     SUMS = ("succeeded", "failed", "cancelled", "waited", "ran", "waits", "runs")
 
-    span = models.CharField(_("span"), max_length=6, choices=Span.choices)  # how long the time is
-    start = models.DateTimeField(_("start"))  # begin of the minute or hour, in UTC
+    span = models.CharField(_("span"), max_length=6, choices=Span.choices, help_text=_("How long the time is."))
+    start = models.DateTimeField(_("start"), help_text=_("Begin of the minute or hour, in UTC."))
     # Not a foreign key: what was counted stays when the job is deleted, and null would not be unique.
-    job_id = models.BigIntegerField(_("job"))  # id of the job; 0: runs without a job, -1: all runs
-    queue = models.CharField(_("queue"), max_length=100)  # where the runs waited
-    succeeded = models.PositiveIntegerField(_("succeeded"), default=0)
-    failed = models.PositiveIntegerField(_("failed"), default=0)
-    cancelled = models.PositiveIntegerField(_("cancelled"), default=0)
-    waited = models.FloatField(_("waited"), default=0)  # seconds from due to begun, of those that ran
-    ran = models.FloatField(_("ran"), default=0)  # seconds that those took that succeeded
-    waits = models.JSONField(_("waits"), default=dict)  # histogram of the waiting times
-    runs = models.JSONField(_("running times"), default=dict)  # histogram of the running times
+    job_id = models.BigIntegerField(_("job"), help_text=_("Id of the job; 0: runs without a job, -1: all runs."))
+    queue = models.CharField(_("queue"), max_length=100, help_text=_("Where the runs waited."))
+    succeeded = models.PositiveIntegerField(_("succeeded"), default=0, help_text=_("Runs that ended so."))
+    failed = models.PositiveIntegerField(_("failed"), default=0, help_text=_("Runs that ended so."))
+    cancelled = models.PositiveIntegerField(_("cancelled"), default=0, help_text=_("Runs that ended so."))
+    waited = models.FloatField(_("waited"), default=0, help_text=_("Seconds from due to begun, of those that ran."))
+    ran = models.FloatField(_("ran"), default=0, help_text=_("Seconds that those took that succeeded."))
+    waits = models.JSONField(_("waits"), default=dict, help_text=_("Histogram of the waiting times."))
+    runs = models.JSONField(_("running times"), default=dict, help_text=_("Histogram of the running times."))
 
     objects = StatisticQuerySet.as_manager()
 

@@ -31,24 +31,33 @@ class Message(models.Model):
     """An e-mail that waits to be sent, was sent, or could not be."""
 
     created_at = models.DateTimeField(_("created at"), default=timezone.now, help_text=_("When it was queued."))
-    mailer = models.CharField(_("mailer"), max_length=64, blank=True)  # alias in MAILERS that delivers it
-    subject = models.TextField(_("subject"), blank=True)  # as given by the site
+    mailer = models.CharField(_("mailer"), max_length=64, blank=True, help_text=_("Alias in MAILERS that delivers it."))
+    subject = models.TextField(_("subject"), blank=True, help_text=_("As given by the site."))
     from_email = models.TextField(_("from"), help_text=_("The sender's address."))
     to = models.JSONField(_("to"), default=list, help_text=_("Addresses."))
     cc = models.JSONField(_("cc"), default=list, blank=True, help_text=_("Addresses."))
     bcc = models.JSONField(_("bcc"), default=list, blank=True, help_text=_("Addresses that nobody else sees."))
     reply_to = models.JSONField(_("reply to"), default=list, blank=True, help_text=_("Addresses."))
-    headers = models.JSONField(_("headers"), default=dict, blank=True)
-    body = models.TextField(_("body"), blank=True)
-    content_subtype = models.CharField(_("subtype"), max_length=50, default="plain")  # of the text
-    encoding = models.CharField(_("encoding"), max_length=50, blank=True)  # of the text, if it is special
-    # Pairs of content and type, such as HTML.
-    alternatives = models.JSONField(_("alternatives"), default=list, blank=True)
-    # Sends it; where it is gone without success, so is the hope.
-    run = models.ForeignKey(
-        Run, models.SET_NULL, null=True, blank=True, db_constraint=False, related_name="+", verbose_name=_("run")
+    headers = models.JSONField(_("headers"), default=dict, blank=True, help_text=_("Further headers."))
+    body = models.TextField(_("body"), blank=True, help_text=_("The text."))
+    content_subtype = models.CharField(_("subtype"), max_length=50, default="plain", help_text=_("Of the text."))
+    encoding = models.CharField(_("encoding"), max_length=50, blank=True, help_text=_("Of the text, if it is special."))
+    alternatives = models.JSONField(
+        _("alternatives"), default=list, blank=True, help_text=_("Pairs of content and type, such as HTML.")
     )
-    begun_at = models.DateTimeField(_("begun at"), null=True, blank=True, db_index=True)  # when sending was last tried
+    run = models.ForeignKey(
+        Run,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=_("run"),
+        help_text=_("The run that sends it; where it is gone without success, so is the hope."),
+    )
+    begun_at = models.DateTimeField(
+        _("begun at"), null=True, blank=True, db_index=True, help_text=_("When sending was last tried.")
+    )
     sent_at = models.DateTimeField(
         _("sent at"), null=True, blank=True, db_index=True, help_text=_("When the server took it.")
     )
@@ -84,11 +93,17 @@ class Attachment(models.Model):
         # Content is a whole message or MIME part, as on the wire.
         MIME = "mime", _("MIME part")
 
-    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments", verbose_name=_("message"))
+    message = models.ForeignKey(
+        Message,
+        models.CASCADE,
+        related_name="attachments",
+        verbose_name=_("message"),
+        help_text=_("What it is part of."),
+    )
     name = models.CharField(_("name"), max_length=255, blank=True, help_text=_("File name."))  # fmt: skip
     content_type = models.CharField(_("content type"), max_length=255, blank=True, help_text=_("MIME type."))
     kind = models.CharField(_("kind"), max_length=5, choices=Kind.choices, help_text=_("What the content is."))
-    content = models.BinaryField(_("content"))
+    content = models.BinaryField(_("content"), help_text=_("The attachment itself."))
 
     class Meta:
         verbose_name = _("attachment")

@@ -26,10 +26,10 @@ class Migration(migrations.Migration):
                 (
                     "mailer",
                     models.CharField(
-                        blank=True, max_length=64, verbose_name="mailer"
+                        blank=True, help_text="Alias in MAILERS that delivers it.", max_length=64, verbose_name="mailer"
                     ),
                 ),
-                ("subject", models.TextField(blank=True, verbose_name="subject")),
+                ("subject", models.TextField(blank=True, help_text="As given by the site.", verbose_name="subject")),
                 ("from_email", models.TextField(help_text="The sender's address.", verbose_name="from")),
                 ("to", models.JSONField(default=list, help_text="Addresses.", verbose_name="to")),
                 ("cc", models.JSONField(blank=True, default=list, help_text="Addresses.", verbose_name="cc")),
@@ -45,17 +45,17 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "headers",
-                    models.JSONField(blank=True, default=dict, verbose_name="headers"),
+                    models.JSONField(blank=True, default=dict, help_text="Further headers.", verbose_name="headers"),
                 ),
-                ("body", models.TextField(blank=True, verbose_name="body")),
+                ("body", models.TextField(blank=True, help_text="The text.", verbose_name="body")),
                 (
                     "content_subtype",
-                    models.CharField(default="plain", max_length=50, verbose_name="subtype"),
+                    models.CharField(default="plain", help_text="Of the text.", max_length=50, verbose_name="subtype"),
                 ),
                 (
                     "encoding",
                     models.CharField(
-                        blank=True, max_length=50, verbose_name="encoding"
+                        blank=True, help_text="Of the text, if it is special.", max_length=50, verbose_name="encoding"
                     ),
                 ),
                 (
@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=list,
+                        help_text="Pairs of content and type, such as HTML.",
                         verbose_name="alternatives",
                     ),
                 ),
@@ -71,6 +72,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         db_index=True,
+                        help_text="When sending was last tried.",
                         null=True,
                         verbose_name="begun at",
                     ),
@@ -90,6 +92,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_constraint=False,
+                        help_text="The run that sends it; where it is gone without success, so is the hope.",
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -124,10 +127,11 @@ class Migration(migrations.Migration):
                         verbose_name="kind",
                     ),
                 ),
-                ("content", models.BinaryField(verbose_name="content")),
+                ("content", models.BinaryField(help_text="The attachment itself.", verbose_name="content")),
                 (
                     "message",
                     models.ForeignKey(
+                        help_text="What it is part of.",
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="attachments",
                         to="background_mail.message",
