@@ -60,7 +60,15 @@ MARIADB = "mysql://root@127.0.0.1:3306"
 CLOSING = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+ in [\d.]+s.*?) ?=*$", re.MULTILINE)
 
 # Nothing of the caller's own setting may decide.
-FOREIGN = ["DATABASE_URL", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTEST_ADDOPTS", "DEBUG", "SECRET_KEY"]
+FOREIGN = [
+    "DATABASE_URL",
+    "DJANGO_SETTINGS_MODULE",
+    "PYTHONPATH",
+    "PYTEST_ADDOPTS",
+    "DEBUG",
+    "SECRET_KEY",
+    "PREPARED_STATEMENTS",
+]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
 ENVIRONMENT |= {"CI": "true", "PYTHONUNBUFFERED": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
@@ -219,11 +227,11 @@ def deploy_check(stage: Stage) -> None:
     stage.python("oldest", "manage.py", "check", "--deploy", "--fail-level", "WARNING", **production)
 
 
-def suite(venv: str, database_url: str = "", *more: str) -> Callable[[Stage], None]:
+def suite(venv: str, database_url: str = "", *more: str, **chosen: str) -> Callable[[Stage], None]:
     """Return a stage's commands: all tests, where a skipped one needs a reason that allowed-skips.txt lists."""
+    chosen |= {"DATABASE_URL": database_url} if database_url else {}
 
     def commands(stage: Stage) -> None:
-        chosen = {"DATABASE_URL": database_url} if database_url else {}
         cache = WORK / stage.log.stem  # suites run beside each other
         pytest = VENVS / venv / "bin/pytest"  # as the README says
         arguments = ("-p", "allowed_skips", "-o", f"cache_dir={cache}", *(more or REST))
@@ -301,7 +309,10 @@ def main(words: list[str]) -> int:
             Stage("tests newest Unfold", suite("newest", "", *UNFOLD)),
             # Hosts are started, stopped and killed, and clocks read, with one of the two; the rest of the tests runs with both.
             Stage("tests newest SQLite", suite("newest", "", "-m", "not chaos and not slow", *REST, *SAME)),
-            Stage("tests newest PostgreSQL", suite("newest", f"{POSTGRESQL}/background_newest", *FAST, *ROOMS)),
+            Stage(
+                "tests newest PostgreSQL",
+                suite("newest", f"{POSTGRESQL}/background_newest", *FAST, *ROOMS, PREPARED_STATEMENTS="True"),
+            ),
             Stage("tests newest MariaDB", suite("newest", f"{MARIADB}/background_newest", *FAST, *ROOMS)),
             Stage("conformance newest", conformance("newest")),
             Stage("wheel", wheel((oldest_path, "[django52]"), (newest_path, ""))),

@@ -102,6 +102,9 @@ DATABASES["default"]["OPTIONS"] = {
     **DATABASE_OPTIONS.get(DATABASES["default"]["ENGINE"], {}),
     **DATABASES["default"].get("OPTIONS", {}),
 }
+if env.bool("PREPARED_STATEMENTS", default=False) and DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # The server remembers statements of each connection. Not behind a pooler that lends connections by the transaction.
+    DATABASES["default"]["OPTIONS"].update(server_side_binding=True, prepare_threshold=5)
 DATABASES["default"].setdefault("CONN_MAX_AGE", env.int("CONN_MAX_AGE", default=60))
 DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
 

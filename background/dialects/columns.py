@@ -10,14 +10,14 @@ from datetime import UTC
 from functools import cache
 from itertools import repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections, models
 
 # Values of these types every driver takes as they are.
 PLAIN = {int, str, type(None)}
 # Columns besides those with choices that have few values: what the code declares.
-FEW = {"task", "backend", "queue"}
+FEW = {"task", "backend", "queue", "executor"}
 HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 # What stands in the statement itself. No more than these: drivers remember statements by their text.
 CONSTANTS = {None: "NULL", "": "''", 0: "0", 1: "1"}
@@ -37,23 +37,11 @@ class Columns:
     """The columns of some rows that have a value for every attribute of the model."""
 
     def __init__(self, model: type[models.Model], rows: Sequence[Mapping[str, Any]], alias: str) -> None:
-        pick, self.names, fields = _fields(model, alias)
-        connection, self._count = connections[alias], len(rows)
-        self._all: list[Column | str] = []
-        for (field, name, kind, is_json), values in zip(fields, zip(*map(pick, rows), strict=True), strict=True):
-            first = values[0]
-            # Most columns of a new row are empty. A JSON 0 is not a number to the database, nor True 1.
-            if (first is None or (not is_json and type(first) in PLAIN)) and first in CONSTANTS:
-                if self._count == 1 or values.count(first) == self._count:
-                    self._all.append(CONSTANTS[first])
-                    continue
-            if self._count == 1 and (text := _literal(field, first, is_json)):
-                self._all.append(text)
-                continue
-            if self._count == 1 or _are_alike(values, is_json):
-                self._all.append(Column(name, kind, field.get_db_prep_save(first, connection)))
-            else:
-                self._all.append(Column(name, kind, each=driver_values(field, values, connection)))
+        fields = _fields(model, alias)
+        self.names, self._count = fields.names, len(rows)
+        self._all: list[Column | str] = (
+            _of_one(fields, rows[0], alias) if self._count == 1 else _of_many(fields, rows, alias)
+        )
         given = [column for column in self._all if isinstance(column, Column)]
         self.alike = [column for column in given if column.each is None]
         self.each = [column for column in given if column.each is not None]
@@ -74,15 +62,66 @@ class Columns:
         return list(zip(*spread, strict=True))
 
 
+class _Fields(NamedTuple):
+    """The fields of a model: their values' getter, names, what is to be known of each, and their defaults with their texts."""
+
+    pick: Any
+    names: str
+    all: list[tuple[Any, str, str, bool]]
+    defaults: list[Any]
+    texts: list[Column | str]
+
+
 @cache
-def _fields(model: type[models.Model], alias: str) -> tuple[Any, str, list[tuple[Any, str, str, bool]]]:
+def _fields(model: type[models.Model], alias: str) -> _Fields:
     connection = connections[alias]
     fields: list[Any] = [field for field in model._meta.concrete_fields if not field.generated]
-    named = [
+    every = [
         (field, connection.ops.quote_name(field.column), field.db_type(connection), isinstance(field, models.JSONField))
         for field in fields
     ]
-    return itemgetter(*(field.attname for field in fields)), ", ".join(name for _, name, *_ in named), named
+    defaults = [getattr(field.get_default(), "value", field.get_default()) for field in fields]
+    defaults = [default if type(default) in PLAIN else None for default in defaults]
+    texts: list[Column | str] = [
+        _text(field, default, is_json) for (field, *_, is_json), default in zip(every, defaults, strict=True)
+    ]
+    names = ", ".join([name for _, name, *_ in every])
+    return _Fields(itemgetter(*(field.attname for field in fields)), names, every, defaults, texts)
+
+
+def _of_one(fields: _Fields, row: Mapping[str, Any], alias: str) -> list[Column | str]:
+    """Return what stands for each column; only those that do not have their default are looked at."""
+    connection, found = connections[alias], list(fields.texts)
+    values = fields.pick(row)
+    for place in [at for at, default in enumerate(fields.defaults) if values[at] is not default or not found[at]]:
+        (field, name, kind, is_json), value = fields.all[place], values[place]
+        found[place] = _text(field, value, is_json) or Column(name, kind, driver_values(field, (value,), connection)[0])
+    return found
+
+
+def _of_many(fields: _Fields, rows: Sequence[Mapping[str, Any]], alias: str) -> list[Column | str]:
+    connection = connections[alias]
+    found: list[Column | str] = []
+    columns = zip(*map(fields.pick, rows), strict=True)
+    for (field, name, kind, is_json), values in zip(fields.all, columns, strict=True):
+        first = values[0]
+        if _is_constant(first, is_json) and values.count(first) == len(rows):
+            found.append(CONSTANTS[first])
+        elif _are_alike(values, is_json):
+            found.append(Column(name, kind, field.get_db_prep_save(first, connection)))
+        else:
+            found.append(Column(name, kind, each=driver_values(field, values, connection)))
+    return found
+
+
+def _is_constant(value: Any, is_json: bool) -> bool:
+    # Most columns of a new row are empty. A JSON 0 is not a number to the database, nor True 1.
+    return (value is None or (not is_json and type(value) in PLAIN)) and value in CONSTANTS
+
+
+def _text(field: Any, value: Any, is_json: bool) -> str:
+    """Return what stands for the value in the statement itself; "" where it has to be a parameter."""
+    return CONSTANTS[value] if _is_constant(value, is_json) else _literal(field, value, is_json)
 
 
 def _literal(field: Any, value: Any, is_json: bool) -> str:

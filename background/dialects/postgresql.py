@@ -1,6 +1,7 @@
 """Own what PostgreSQL does differently."""
 
 import select
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,9 @@ from django.db.models.expressions import RawSQL
 from background.dialects.base import CHANNEL, Dialect, Ear
 from background.dialects.columns import Columns
 from background.dialects.compiled import Compiled
+
+# Seconds for which a plan serves again where the connection prepares statements (OPTIONS["prepare_threshold"]).
+PLAN_AGE = 10
 
 
 class PostgreSQLEar(Ear):
@@ -87,7 +91,7 @@ class PostgreSQL(Dialect):
             return []
         ready = self._readied(rows.model, values)
         # Materialized: else it may be asked anew for each row that the update looks at. An array: a join may read all rows.
-        sql = (
+        sql = self._planned_anew(
             f"WITH found AS MATERIALIZED ({rows.sql} LIMIT {limit:d} FOR UPDATE SKIP LOCKED), "
             "led AS (SELECT *, bool_and(may) OVER (ORDER BY position) FROM found), "
             f"taken AS (UPDATE {self._quote(rows.model._meta.db_table)} SET {self._list(', ', '{} = %s', ready)}, "
@@ -102,12 +106,21 @@ class PostgreSQL(Dialect):
 
         return self.persistently(work)
 
+    def _planned_anew(self, sql: str) -> str:
+        """Return the statement, under another text every few seconds where the connection prepares statements.
+
+        A prepared statement keeps its plan until the table is analysed: one made while the queue was empty would read all of a full one.
+        """
+        if connections[self.alias].settings_dict["OPTIONS"].get("prepare_threshold") is None:
+            return sql
+        return f"/* {time.monotonic() // PLAN_AGE:.0f} */ {sql}"
+
     def _insert(self, table: str, columns: Columns, tell: bool) -> None:
-        # One parameter for each column, as text: psycopg would walk through a list.
-        arrays = ", ".join([f"%s::{column.kind}[]" for column in columns.each])
-        these = ", ".join([column.name for column in columns.each])
-        source = f"SELECT {columns.marks('v.{}')} FROM unnest({arrays}) AS v({these})"
-        if not columns.each:
+        if columns.each:  # one parameter for each column, as text: psycopg would walk through a list
+            arrays = ", ".join([f"%s::{column.kind}[]" for column in columns.each])
+            these = ", ".join([column.name for column in columns.each])
+            source = f"SELECT {columns.marks('v.{}')} FROM unnest({arrays}) AS v({these})"
+        else:
             source = f"VALUES ({columns.marks()})"
         sql = f"INSERT INTO {table} ({columns.names}) {source}"
         if tell:  # within the statement: another would cost a round trip, and alone a transaction
@@ -133,7 +146,7 @@ class PostgreSQL(Dialect):
         guards = "".join(
             [f", %s::{model._meta.get_field(name).db_type(connection)} AS {self._quote(name)}" for name in guard]
         )
-        sql = (
+        sql = self._planned_anew(
             f"UPDATE {self._quote(model._meta.db_table)} AS r SET {', '.join(filter(None, sets))} "
             f"FROM (SELECT *{guards} FROM unnest({arrays}) AS u({self._list(', ', '{}', each)}) OFFSET 0) AS v "
             f"WHERE {' AND '.join(filter(None, where))}"

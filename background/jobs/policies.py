@@ -154,8 +154,10 @@ def as_schedule(schedule: Schedule | str | None, timezone: str | None) -> Schedu
 
 def json_ready(value: Any, what: str) -> Any:
     """Return `value` as plain JSON data; InvalidArguments naming `what` if it is not JSON or too large."""
+    if _is_plain(value):
+        return value
     try:
-        text = json.dumps(value, allow_nan=False, cls=_Strict)
+        text = _STRICT.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArguments(f"The arguments of {what} must be JSON: {error}.") from error
     if len(text) > MAX_ARGUMENTS:
@@ -165,6 +167,24 @@ def json_ready(value: Any, what: str) -> Any:
     if not is_storable(text):
         raise InvalidArguments(f"The arguments of {what} hold NUL or half characters, which databases do not store.")
     return json.loads(text)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether these are few short words and numbers, as most arguments are: JSON as they stand."""
+    if type(value) is dict:
+        return all(type(key) is str for key in value) and _is_plain([*value, *value.values()])
+    if type(value) is not list or len(value) > 50:
+        return False
+    for one in value:
+        if type(one) is int:
+            if not -(2**53) <= one <= 2**53:
+                return False
+        elif type(one) is str:
+            if len(one) > 1000 or not one.isascii() or "\x00" in one:
+                return False
+        elif one is not None and type(one) is not bool:
+            return False
+    return True
 
 
 def is_storable(text: str) -> bool:
@@ -190,6 +210,9 @@ class _Strict(json.JSONEncoder):
 
     def default(self, o: Any) -> Any:
         raise TypeError(f"Unsupported type: {o!r} is a {type(o).__name__}; pass a string or a number instead")
+
+
+_STRICT = _Strict(allow_nan=False)
 
 
 def bind(

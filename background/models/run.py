@@ -318,8 +318,9 @@ class Run(models.Model):
     @classmethod
     @cache
     def blank(cls) -> Mapping[str, Any]:
-        """Return the defaults of all columns by attribute. Not to be changed."""
-        return {field.attname: field.get_default() for field in cls._meta.concrete_fields}
+        """Return the defaults of all columns by attribute, as the database has them. Not to be changed."""
+        defaults = {field.attname: field.get_default() for field in cls._meta.concrete_fields}
+        return {name: getattr(value, "value", value) for name, value in defaults.items()}
 
     @classmethod
     def lean(cls, columns: Mapping[str, Any], alias: str) -> Run:
@@ -329,7 +330,7 @@ class Run(models.Model):
         """
         run, state = cls.__new__(cls), ModelState()
         state.adding, state.db = False, alias
-        run.__dict__.update(columns, id=uuid7(), errors=[], _state=state)
+        run.__dict__ = {**columns, "id": uuid7(), "errors": [], "_state": state}
         return run
 
     @property

@@ -18,10 +18,13 @@ class PostgreSQL:
     def dsn(self, name=None):
         return f"postgresql://{self.url.netloc}/{name or self.name}"
 
+    prepared = False  # whether the server remembers statements of each connection
+
     def settings(self):
+        options = {"server_side_binding": True, "prepare_threshold": 5} if self.prepared else {}
         return {
             "ENGINE": "django.db.backends.postgresql", "NAME": self.name, "HOST": self.url.hostname, "PORT": self.url.port or 5432,
-            "USER": self.url.username or "", "PASSWORD": self.url.password or "", "CONN_MAX_AGE": 600,
+            "USER": self.url.username or "", "PASSWORD": self.url.password or "", "CONN_MAX_AGE": 600, "OPTIONS": options,
         }  # fmt: skip
 
     @cached_property

@@ -304,7 +304,7 @@ def test_an_error_that_is_not_about_time_passes_the_limit_as_it_is():
             cursor.execute("SELECT nothing_of_this_name FROM nowhere")
 
 
-@pytest.mark.parametrize("differing", ["all", "none"])
+@pytest.mark.parametrize("differing", ["all", "none", "alone"])
 def test_rows_that_are_inserted_together_are_as_one_by_one(db, differing):
     """Columns that are alike may be sent once; what they hold is the same."""
     now = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -318,11 +318,12 @@ def test_rows_that_are_inserted_together_are_as_one_by_one(db, differing):
         Run(
             task="t",
             enqueued_at=now,
-            **{name: pair[n % 2 if differing == "all" else 0] for name, pair in values.items()},
+            **{name: pair[n % 2 if differing != "none" else 0] for name, pair in values.items()},
         )
         for n in range(2)
     ]
-    dialect().insert_each(rows)
+    for some in [[row] for row in rows] if differing == "alone" else [rows]:
+        dialect().insert_each(some)
     for row in rows:
         found = Run.objects.get(id=row.id)
         assert all(getattr(found, one.attname) == getattr(row, one.attname) for one in Run._meta.concrete_fields)
@@ -331,6 +332,21 @@ def test_rows_that_are_inserted_together_are_as_one_by_one(db, differing):
         row.save()
     assert Run.objects.filter(lost=3).count() == 2
     dialect().insert_each([])
+
+
+def test_a_plan_of_a_connection_that_prepares_statements_serves_for_seconds(monkeypatch):
+    seconds, postgresql = [1000.0], PostgreSQL("default")
+    monkeypatch.setattr("background.dialects.postgresql.time.monotonic", lambda: seconds[0])
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {})
+    assert postgresql._planned_anew("SELECT 1") == "SELECT 1"
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {"prepare_threshold": 5})
+    texts = []
+    for seconds[0] in (1000, 1009, 1011, 1021):
+        texts.append(postgresql._planned_anew("SELECT 1"))
+    assert texts[0] == texts[1] and len(set(texts)) == 3
+    with connection.cursor() as cursor:
+        cursor.execute(texts[0])
+        assert cursor.fetchone() == (1,)
 
 
 def test_a_row_that_is_inserted_twice_is_refused(db):

@@ -1,5 +1,6 @@
 """`@job`, `schedule()` and Django's `@task` declare what is to be run, and refuse what cannot stand."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ import background
 from background import Backoff, at, cron, every, registry
 from background.compat import InvalidTask, Task
 from background.exceptions import InvalidArguments, InvalidPolicy, InvalidSchedule
+from background.jobs.policies import json_ready
 from background.jobs.tasks import BACKEND, DECLARED, BackgroundTask, own_queue
 from background.models import Job
 from tests.app import background as tasks
@@ -268,3 +270,29 @@ def test_a_further_job_refuses_what_job_refuses():
 def test_a_part_of_the_app_takes_a_queue_that_the_site_allows(settings, allowed, chosen):
     settings.TASKS = {"default": {"BACKEND": BACKEND, **allowed}}
     assert own_queue("mail") == chosen
+
+
+class Word(str):
+    """A word that is not only a word: JSON makes one of it."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [], {}, [1, "a", None, True], {"a": 2**53, "b": "x"}, [1.5], ["ü"], [2**60], ["x" * 2000], [[1], {"a": (1, 2)}],
+        {"a": [None]}, {1: "a"}, {None: 1}, [Word("a")], [0] * 60, ["\\", '"', "\n"],
+    ],
+)  # fmt: skip
+def test_arguments_become_what_the_database_gives_back(value):
+    """Also those that are taken as they are, because they are JSON already."""
+    ready, stored = json_ready(value, "mine"), json.loads(json.dumps(value))
+    assert ready == stored
+    assert list(map(type, ready)) == list(map(type, stored))
+
+
+@pytest.mark.parametrize(
+    "value", [["a\x00"], {"a\x00": 1}, ["\ud800"], [float("nan")], {"a": "\ud800"}, [b"x"], [10**5000]]
+)
+def test_arguments_that_cannot_be_stored_are_refused(value):
+    with pytest.raises(InvalidArguments, match="mine"):
+        json_ready(value, "mine")

@@ -23,6 +23,7 @@ class Peer:
     function = "noop"
     module = ""  # of tests.benchmarks.tasks, if the function is to be imported from there
     keeps_history = False
+    prepared = 0  # whether PostgreSQL remembers statements of each connection
     stores = ""  # what is durable once a run is over, in words
     config = ""  # how the worker runs, in words
 
@@ -37,7 +38,10 @@ class Peer:
 
     @cached_property
     def store(self):
-        return STORES[self.database]("bench_" + self.slug) if self.database else None
+        store = STORES[self.database]("bench_" + self.slug) if self.database else None
+        if self.prepared:
+            store.prepared = True
+        return store
 
     @cached_property
     def redis(self):

@@ -23,7 +23,8 @@ class Ours(Peer):
 
     @property
     def config(self):
-        return " ".join(["runbackground", *self.flags()]) + ("" if self.flags() else ", defaults")
+        words = " ".join(["runbackground", *self.flags()]) + ("" if self.flags() else ", defaults")
+        return f"{words}; PREPARED_STATEMENTS" if self.prepared else words
 
     def flags(self):
         return [f"--{name}={value}" for name in ("processes", "concurrency") if (value := getattr(self, name))]
