@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from itertools import repeat
 from typing import Any, TypeVar
 
@@ -25,8 +26,20 @@ T = TypeVar("T")
 CHANNEL = "background"
 logger = logging.getLogger("background.dialects")
 
+EMPTY = {None: "NULL", "": "''"}
+
 # Attempts for a transaction that the database broke off in favour of another.
 ATTEMPTS = 8
+
+
+@cache
+def _quoted(alias: str, name: str) -> str:
+    return connections[alias].ops.quote_name(name)
+
+
+@lru_cache(maxsize=256)
+def _assignments(alias: str, marks: tuple[tuple[str, str], ...], prefix: str) -> str:
+    return ", ".join([f"{prefix}{_quoted(alias, name)} = {mark}" for name, mark in marks])
 
 
 class Ear:
@@ -174,15 +187,14 @@ class Dialect:
         return found
 
     def _update(self, model: Any, ids: list[Any], values: dict[str, Any]) -> None:
-        sets, key = self._list(", ", "{} = %s", values), self._quote("id")
+        sets, given = self._assigned(values)
+        key = self._quote("id")
         sql = (
             f"UPDATE {self._quote(model._meta.db_table)} SET {sets}, attempt = attempt + 1 "
             f"WHERE {key} IN ({', '.join(['%s'] * len(ids))})"
         )
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(
-                sql, [*values.values(), *(row[0] for row in self._ready(model, ["id"], [[id] for id in ids]))]
-            )
+            cursor.execute(sql, [*given, *self._ready(model, "id", ids)])
 
     def insert_each(self, rows: Sequence[models.Model], tell: bool = False) -> None:
         """Insert new rows of one model, whose keys are made, and `tell` where that is asked for; sends no signals.
@@ -226,10 +238,11 @@ class Dialect:
         self, model: Any, keys: Sequence[str], each: dict[str, Any], fixed: dict[str, Any], guard: dict[str, Any]
     ) -> int:
         columns = [name for name in each if name not in keys]
-        sets = self._list(", ", "{} = %s", [*columns, *fixed])
+        set_fixed, given = self._assigned(fixed)
+        sets = ", ".join(filter(None, [self._list(", ", "{} = %s", columns), set_fixed]))
         where = self._list(" AND ", "{} = %s", [*keys, *guard])
         sql = f"UPDATE {self._quote(model._meta.db_table)} SET {sets} WHERE {where}"
-        parts = [*(each[name] for name in columns), *map(repeat, fixed.values())]
+        parts = [*(each[name] for name in columns), *map(repeat, given)]
         parts += [*(each[name] for name in keys), *map(repeat, guard.values())]
         with connections[self.alias].cursor() as cursor:
             cursor.executemany(sql, list(zip(*parts, strict=False)))
@@ -237,22 +250,25 @@ class Dialect:
 
     def _column(self, model: type[models.Model], name: str, values: Sequence[Any]) -> Any:
         """Return the values of one column as the driver takes them."""
-        return driver_values(model._meta.get_field(name), values, connections[self.alias])
+        return self._ready(model, name, values)
 
     def _quote(self, name: str) -> str:
-        return connections[self.alias].ops.quote_name(name)
+        return _quoted(self.alias, name)
 
     def _list(self, glue: str, pattern: str, names: Iterable[str]) -> str:
         return glue.join(pattern.format(self._quote(name)) for name in names)
 
-    def _ready(self, model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-        """Return rows of values as the database's driver takes them."""
-        connection = connections[self.alias]
-        ready: list[Any] = [model._meta.get_field(name).get_db_prep_save for name in names]  # type: ignore[union-attr]
-        return [[prepare(value, connection) for prepare, value in zip(ready, row, strict=True)] for row in rows]
+    def _ready(self, model: type[models.Model], name: str, values: Sequence[Any]) -> list[Any]:
+        return driver_values(model._meta.get_field(name), values, connections[self.alias])
 
     def _readied(self, model: type[models.Model], facts: dict[str, Any]) -> dict[str, Any]:
-        return dict(zip(facts, self._ready(model, list(facts), [list(facts.values())])[0], strict=True))
+        """Return facts of one row as the database's driver takes them."""
+        return {name: self._ready(model, name, (value,))[0] for name, value in facts.items()}
+
+    def _assigned(self, facts: dict[str, Any], prefix: str = "") -> tuple[str, list[Any]]:
+        """Return what follows SET, and its parameters: what is empty stands in the text, as most of it is."""
+        marks = tuple([(name, EMPTY[value] if value in EMPTY else "%s") for name, value in facts.items()])
+        return _assignments(self.alias, marks, prefix), [value for value in facts.values() if value not in EMPTY]
 
     def pauses(self) -> Iterator[float | None]:
         for attempt in range(ATTEMPTS - 1):

@@ -58,14 +58,15 @@ class MySQL(Dialect):
         first = f"SELECT {self._list(', ', '%s AS {}', each)}"
         more = f" UNION ALL SELECT {', '.join(['%s'] * len(each))}" * (len(rows) - 1)
         columns = [name for name in each if name not in keys]
-        sets = [self._list(", ", "r.{0} = v.{0}", columns), self._list(", ", "r.{} = %s", fixed)]
+        set_fixed, given = self._assigned(fixed, "r.")
+        sets = [self._list(", ", "r.{0} = v.{0}", columns), set_fixed]
         same, fits = self._list(" AND ", "r.{0} = v.{0}", keys), self._list(" AND ", "r.{} = %s", guard)
         sql = (
             f"UPDATE ({first}{more}) AS v STRAIGHT_JOIN {self._quote(model._meta.db_table)} AS r "
             f"ON {same} SET {', '.join(filter(None, sets))}{' WHERE ' if fits else ''}{fits}"
         )
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(sql, [*chain.from_iterable(rows), *fixed.values(), *guard.values()])
+            cursor.execute(sql, [*chain.from_iterable(rows), *given, *guard.values()])
             return int(cursor.rowcount)  # Django has it count what fitted, not what was changed
 
     def warnings(self) -> list[str]:

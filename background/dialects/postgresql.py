@@ -89,19 +89,19 @@ class PostgreSQL(Dialect):
     def take(self, rows: Compiled, limit: int, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         if not rows.sql:
             return []
-        ready = self._readied(rows.model, values)
+        sets, given = self._assigned(self._readied(rows.model, values))
         # Materialized: else it may be asked anew for each row that the update looks at. An array: a join may read all rows.
         sql = self._planned_anew(
             f"WITH found AS MATERIALIZED ({rows.sql} LIMIT {limit:d} FOR UPDATE SKIP LOCKED), "
             "led AS (SELECT *, bool_and(may) OVER (ORDER BY position) FROM found), "
-            f"taken AS (UPDATE {self._quote(rows.model._meta.db_table)} SET {self._list(', ', '{} = %s', ready)}, "
+            f"taken AS (UPDATE {self._quote(rows.model._meta.db_table)} SET {sets}, "
             "attempt = attempt + 1, started_at = STATEMENT_TIMESTAMP() "
             "WHERE id = ANY(ARRAY(SELECT id FROM led WHERE bool_and))) SELECT * FROM led"
         )
 
         def work() -> list[tuple[Any, ...]]:
             with connections[self.alias].cursor() as cursor:
-                cursor.execute(sql, (*rows.params, *ready.values()))
+                cursor.execute(sql, (*rows.params, *given))
                 return rows.read(cursor.fetchall())
 
         return self.persistently(work)
@@ -113,7 +113,7 @@ class PostgreSQL(Dialect):
         """
         if connections[self.alias].settings_dict["OPTIONS"].get("prepare_threshold") is None:
             return sql
-        return f"/* {time.monotonic() // PLAN_AGE:.0f} */ {sql}"
+        return f"{sql} /* {time.monotonic() // PLAN_AGE:.0f} */"
 
     def _insert(self, table: str, columns: Columns, tell: bool) -> None:
         if columns.each:  # one parameter for each column, as text: psycopg would walk through a list
@@ -140,7 +140,8 @@ class PostgreSQL(Dialect):
     ) -> int:
         connection, columns = connections[self.alias], [name for name in each if name not in keys]
         arrays = ", ".join([f"%s::{model._meta.get_field(name).db_type(connection)}[]" for name in each])
-        sets = [self._list(", ", "{0} = v.{0}", columns), self._list(", ", "{} = %s", fixed)]
+        set_fixed, given = self._assigned(fixed)
+        sets = [self._list(", ", "{0} = v.{0}", columns), set_fixed]
         # The guard is not said of the table itself: an index of what is guarded would be read from end to end.
         where = [self._list(" AND ", "r.{0} = v.{0}", [*keys, *guard])]
         guards = "".join(
@@ -152,5 +153,5 @@ class PostgreSQL(Dialect):
             f"WHERE {' AND '.join(filter(None, where))}"
         )
         with connection.cursor() as cursor:
-            cursor.execute(sql, [*fixed.values(), *guard.values(), *each.values()])
+            cursor.execute(sql, [*given, *guard.values(), *each.values()])
             return int(cursor.rowcount)

@@ -66,7 +66,7 @@ def take(rows: Compiled, limit: int, **changes: Any) -> list[tuple[Any, ...]]:
 
     Returns what was found.
     """
-    return dialect().take(rows, limit, _with(Status.RUNNING, {**changes, "status": Status.RUNNING}))
+    return dialect().take(rows, limit, _with(Status.RUNNING, {**changes, "status": Status.RUNNING.value}))
 
 
 def _with(to: str, changes: dict[str, Any]) -> dict[str, Any]:
