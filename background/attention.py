@@ -217,10 +217,15 @@ def _services(look: Glance) -> Iterator[Finding]:
         facts = {"name": service.name, "state": service.get_state_display(), "error": last[:200]}
         text = _("Service %(name)s is %(state)s: %(error)s") % facts
         if service.state == Service.State.BACKOFF and service.next_start_at:
-            seconds = max((service.next_start_at - look.now).total_seconds(), 0)
-            facts |= {"count": str(service.failures), "seconds": str(round(seconds))}
-            text = _("Service %(name)s failed (%(count)s in a row), next start in %(seconds)s s: %(error)s") % facts
+            facts |= {"count": str(service.failures), "span": _span(service.next_start_at - look.now)}
+            text = _("Service %(name)s failed (%(count)s in a row), next start in %(span)s: %(error)s") % facts
         yield Finding("service_failing", ERROR, text, "service", service.pk, service.name, service.error_at)
+
+
+def _span(span: timedelta) -> str:
+    seconds = max(round(span.total_seconds()), 0)
+    minutes = _("%(minutes)d min") % {"minutes": round(seconds / 60)}
+    return _("%(seconds)s s") % {"seconds": seconds} if seconds < 100 else minutes
 
 
 def _queues(look: Glance) -> Iterator[Finding]:

@@ -51,7 +51,7 @@ def cancel(run: Run, user: Any, reason: str) -> str:
 
 def why_no_cancel(run: Run) -> str:
     if run.is_finished:
-        return _("It is %(state)s already.") % {"state": run.get_status_display()}
+        return _("It has ended already: %(state)s.") % {"state": run.get_status_display()}
     return _("It was asked to stop already.") if run.cancel_requested_at else ""
 
 

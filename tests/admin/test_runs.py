@@ -32,7 +32,7 @@ def test_a_running_run_is_asked_to_stop(operator, make_run):
 def test_a_finished_run_is_not_cancelled(operator, make_run):
     run = make_run()
     page = operator.post(url("run_cancel", run.pk), {}, follow=True).content.decode()
-    assert "It is succeeded already." in page and not LogEntry.objects.exists()
+    assert "It has ended already: succeeded." in page and not LogEntry.objects.exists()
     assert url("run_cancel", run.pk) not in page
 
 

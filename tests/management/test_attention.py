@@ -120,6 +120,8 @@ def test_a_service_in_backoff_says_when_it_starts_again(host):
     (sentence,) = said()
     assert sentence.startswith("Service shop.Feed failed (4 in a row), next start in 3")
     assert sentence.endswith(": OSError: gone")
+    Service.objects.update(next_start_at=timezone.now() + timedelta(seconds=299))
+    assert "next start in 5 min: OSError" in said()[0]
 
 
 def test_a_job_that_is_late_is_named_only_where_somebody_could_run_it(host):
