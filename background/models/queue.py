@@ -1,6 +1,7 @@
 """Own the record of a queue: its pause and its limit."""
 
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 # The name under which everything is paused: no queue of runs can have it.
@@ -38,4 +39,4 @@ class Queue(models.Model):
         permissions = [("pause_queue", _("Can pause queues")), ("pause_all", _("Can pause everything"))]
 
     def __str__(self) -> str:
-        return self.name
+        return gettext("all queues") if self.name == EVERYTHING else self.name

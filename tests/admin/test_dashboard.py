@@ -301,6 +301,7 @@ def test_everything_is_paused_and_resumed_with_a_reason(manager, make_host):
     assert row.paused and row.paused_by == "manager" and row.paused_reason == "migration"
     assert answer.redirect_chain == [(DASHBOARD, 302)]
     assert "migration" in LogEntry.objects.get().change_message
+    assert LogEntry.objects.get().object_repr == "all queues"
     assert "Resume all…" in answer.content.decode() and "Everything is paused" in text(answer)
     manager.post(url("queue_resume_all"), {})
     assert not Queue.objects.get(name="*").paused
