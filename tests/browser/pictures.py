@@ -1,7 +1,7 @@
 """
 Pictures of every page, light, dark and narrow, of a shop that does not exist: `python -m tests.browser.pictures FOLDER [WORD…]`.
 
-With words only the pages whose name contains one of them. The database is a file of its own.
+With words only the pages whose name contains one of them, with `--unfold` in that theme. The database is a file of its own.
 """
 
 import os
@@ -16,7 +16,8 @@ LOOKS = {
 
 
 def main(folder: Path, *words: str) -> None:
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    is_themed, words = "--unfold" in words, tuple(word for word in words if word != "--unfold")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.browser.unfold_settings" if is_themed else "tests.settings"
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's loop runs in this thread
     os.environ.pop("DATABASE_URL", None)
     import django
