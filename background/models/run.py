@@ -16,7 +16,7 @@ from django.db.models.base import ModelState
 from django.utils.translation import gettext_lazy as _
 
 from background.models.ids import uuid7
-from background.models.unique import UniqueWhereGiven
+from background.models.partial import IndexWhere, UniqueWhereGiven
 from background.models.verbs import verb
 
 # One step of priority is worth a minute of waiting: larger priorities first, and yet no run starves.
@@ -286,30 +286,28 @@ class Run(models.Model):
             UniqueWhereGiven(fields=["request_key"], given="request_key", name="background_run_request"),
         ]
         indexes = [
-            # MariaDB has no partial indexes: there the condition is ignored and the NULLs of history stay outside the range that is read.
-            models.Index(fields=["position"], name="background_run_claim", condition=Q(position__isnull=False)),
-            models.Index(fields=["status", "run_after"], name="background_run_due", condition=Q(status="scheduled")),
-            models.Index(fields=["host"], name="background_run_held", condition=Q(status="running")),
-            models.Index(
+            # Where all rows are indexed the NULLs of history stay outside the range that is read.
+            IndexWhere(fields=["position"], name="background_run_claim", where=Q(position__isnull=False)),
+            IndexWhere(fields=["status", "run_after"], name="background_run_due", where=Q(status="scheduled")),
+            IndexWhere(fields=["host"], name="background_run_held", where=Q(status="running")),
+            IndexWhere(
                 fields=["concurrency_key", "status", "place"],
                 name="background_run_slots",
-                condition=Q(status__in=("running", "blocked")) & ~Q(concurrency_key=""),
+                where=Q(status__in=("running", "blocked")) & ~Q(concurrency_key=""),
             ),
-            models.Index(
-                fields=["triggered_by"], name="background_run_person", condition=Q(triggered_by__isnull=False)
-            ),
-            models.Index(fields=["rerun_of"], name="background_run_reruns", condition=Q(rerun_of__isnull=False)),
+            IndexWhere(fields=["triggered_by"], name="background_run_person", where=Q(triggered_by__isnull=False)),
+            IndexWhere(fields=["rerun_of"], name="background_run_reruns", where=Q(rerun_of__isnull=False)),
             # Ids grow with time: the primary key tells the newest. PostgreSQL writes an entry of each index that holds a row
             # whenever the row changes, so those below leave out what most runs are.
-            models.Index(
+            IndexWhere(
                 fields=["status", "-id"],
                 name="background_run_by_status",
-                condition=Q(status__in=("scheduled", "blocked", "failed", "cancelled")),
+                where=Q(status__in=("scheduled", "blocked", "failed", "cancelled")),
             ),
-            models.Index(fields=["job", "-id"], name="background_run_by_job", condition=Q(job__isnull=False)),
-            models.Index(fields=["queue", "-id"], name="background_run_by_queue", condition=~Q(queue="default")),
-            models.Index(fields=["subject", "-id"], name="background_run_about", condition=~Q(subject="")),
-            models.Index(fields=["fingerprint", "-id"], name="background_run_by_fault", condition=~Q(fingerprint="")),
+            IndexWhere(fields=["job", "-id"], name="background_run_by_job", where=Q(job__isnull=False)),
+            IndexWhere(fields=["queue", "-id"], name="background_run_by_queue", where=~Q(queue="default")),
+            IndexWhere(fields=["subject", "-id"], name="background_run_about", where=~Q(subject="")),
+            IndexWhere(fields=["fingerprint", "-id"], name="background_run_by_fault", where=~Q(fingerprint="")),
         ]
 
     def __str__(self) -> str:

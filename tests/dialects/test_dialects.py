@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core import checks
 from django.db import IntegrityError, OperationalError, ProgrammingError, connection, connections, transaction
 
 from background.dialects import Dialect, MySQL, PostgreSQL, SQLite, base, dialect
@@ -247,6 +248,12 @@ def with_options(monkeypatch, kind, **options):
 
 def test_the_settings_of_this_site_need_no_warning():
     assert dialect().warnings() == []
+
+
+def test_django_warns_of_none_of_our_tables_on_any_database():
+    """MariaDB has no partial indexes, and a site would be told at every command."""
+    found = checks.run_checks(tags=[checks.Tags.models], databases=["default"])
+    assert [one for one in found if getattr(one.obj, "__module__", "").startswith("background.")] == []
 
 
 def test_postgresql_needs_no_settings(monkeypatch):

@@ -1,4 +1,4 @@
-"""Own the unique key that speaks only of rows that have one: history without it stays out of its index."""
+"""Own keys and indexes of some rows only: history that has no part in them stays out of them, where the database can."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class UniqueWhereGiven(models.UniqueConstraint):
 
     def deconstruct(self) -> Any:
         _path, args, kwargs = super().deconstruct()
-        return "background.models.unique.UniqueWhereGiven", args, {**kwargs, "given": self.given}
+        return "background.models.partial.UniqueWhereGiven", args, {**kwargs, "given": self.given}
 
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and self.given == getattr(other, "given", None)
@@ -41,3 +41,23 @@ class UniqueWhereGiven(models.UniqueConstraint):
 
     def remove_sql(self, model: Any, schema_editor: Any) -> Any:
         return self._fit(schema_editor).remove_sql(model, schema_editor)
+
+
+class IndexWhere(models.Index):
+    """An index of the rows for which `where` holds, where the database can; else of all.
+
+    Django's own `condition` means the same, but a site on MariaDB would be warned of each at every command.
+    """
+
+    def __init__(self, *, where: Q, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.where = where
+
+    def deconstruct(self) -> Any:
+        _path, args, kwargs = super().deconstruct()
+        return "background.models.partial.IndexWhere", args, {**kwargs, "where": self.where}
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        condition = self.where if schema_editor.connection.features.supports_partial_indexes else None
+        index = models.Index(fields=self.fields, name=self.name, condition=condition)
+        return index.create_sql(model, schema_editor, using, **kwargs)
