@@ -257,7 +257,7 @@ def _argument(path: str, value: str, tasks: Iterable[str]) -> Q:
 
 
 def _queue(value: str, now: datetime) -> tuple[int, Q]:
-    return (UNINDEXED if value == "default" else 5), Q(queue=value)
+    return (UNINDEXED, Q(queue=value)) if value == "default" else (5, Q(queue=value) & ~Q(queue="default"))
 
 
 def _host(value: str, now: datetime) -> tuple[int, Q]:
@@ -279,7 +279,9 @@ def _state(value: str, now: datetime) -> tuple[int, Q]:
     if len(states) > 1 or states[0] not in INDEXED:
         return UNINDEXED, Q(status__in=states)
     if states[0] == Status.READY:
-        return 3, Q(status=Status.READY, position__isnull=False)  # the condition of its index
+        return 3, Q(status=Status.READY, position__isnull=False)  # as everywhere here, the condition of its index
+    if states[0] == Status.RUNNING:  # few, and found by an index that is not in the order of the list
+        return 3, Q(id__in=Run.objects.using(database_alias()).running().values("id"))
     return 3, Q(status=states[0])
 
 
@@ -302,7 +304,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{8,32}")
 def _error(value: str, now: datetime) -> tuple[int, Q]:
     """Match a fingerprint, or the name of an exception with or without its module; without a state among failed runs."""
     if _FINGERPRINT.fullmatch(value):
-        return 1, Q(fingerprint=value)
+        return 1, Q(fingerprint=value) & ~Q(fingerprint="")
     if value.endswith("*"):
         return UNINDEXED, Q(error_type__startswith=value[:-1]) | Q(error_type__contains=f".{value[:-1]}")
     return UNINDEXED, Q(error_type=value) | Q(error_type__endswith=f".{value}")

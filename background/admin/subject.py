@@ -61,7 +61,13 @@ class BackgroundRuns:
 
     @admin.display(description=gettext_lazy("Latest"))
     def background_runs(self, obj: Any) -> Any:
-        rows = Run.objects.using(database_alias()).light().filter(subject=subject_of(obj)).order_by("-id")[:SHOWN]
+        rows = (
+            Run.objects.using(database_alias())
+            .light()
+            .filter(subject=subject_of(obj))
+            .exclude(subject="")
+            .order_by("-id")[:SHOWN]
+        )
         lines = [
             (
                 reverse("admin:background_run_change", args=[run.pk], current_app=self.admin_site.name), run.short_id,

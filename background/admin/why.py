@@ -134,7 +134,7 @@ def _why_not_due(run: Run) -> str:
 def _why_blocked(run: Run) -> str:
     if run.status != Status.BLOCKED:
         return ""
-    others = Run.objects.using(database_alias()).running().filter(concurrency_key=run.concurrency_key)
+    others = Run.objects.using(database_alias()).running().keyed().filter(concurrency_key=run.concurrency_key)
     ids = ", ".join(f"#{str(id)[-8:]}" for id in others.values_list("id", flat=True)[:3])
     if not ids:
         return _("It waits for a concurrency slot, which is free by now.")

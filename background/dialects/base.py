@@ -258,6 +258,9 @@ class Dialect:
     def _list(self, glue: str, pattern: str, names: Iterable[str]) -> str:
         return glue.join(pattern.format(self._quote(name)) for name in names)
 
+    def renew_statistics(self, model: type[models.Model]) -> None:
+        """Tell the planner what is in a table, where the database does not do so by itself. Blocks for some milliseconds."""
+
     def _ready(self, model: type[models.Model], name: str, values: Sequence[Any]) -> list[Any]:
         return driver_values(model._meta.get_field(name), values, connections[self.alias])
 

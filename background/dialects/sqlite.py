@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, models
 
 from background.dialects.base import Dialect, Ear
 from background.scope import is_in_memory
@@ -16,6 +16,8 @@ from background.scope import is_in_memory
 LOOK = 0.008
 # Steps of SQLite's machine between two looks at the clock; a million steps take some milliseconds.
 STEPS = 100_000
+# Rows of each index that are looked at for the planner's statistics.
+SAMPLE = 400
 
 
 class SQLiteEar(Ear):
@@ -65,6 +67,12 @@ class SQLite(Dialect):
             yield
         finally:
             raw.set_progress_handler(None, STEPS)
+
+    def renew_statistics(self, model: type[models.Model]) -> None:
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute(f"PRAGMA analysis_limit = {SAMPLE}")
+            cursor.execute(f"ANALYZE {self._quote(model._meta.db_table)}")
+            cursor.execute("PRAGMA analysis_limit = 0")
 
     def is_overtime(self, error: OperationalError) -> bool:
         return "interrupted" in str(error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from background.dialects import dialect
 from background.engine.base import EngineService
 from background.engine.leases import acquire
+from background.models import Run
 from background.queue.prune import prune
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Pruner(EngineService):
         if acquire("background.pruner", self.host.id) is None:
             return INTERVAL
         deleted = prune(most=MOST)
+        dialect().renew_statistics(Run)
         if deleted:
             logger.info("%d old runs pruned", deleted)
         return 1.0 if deleted >= MOST else INTERVAL

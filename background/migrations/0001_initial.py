@@ -387,7 +387,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=background.models.partial.IndexWhere(fields=['concurrency_key', 'status', 'place'], name='background_run_slots', where=models.Q(('status__in', ('running', 'blocked')), models.Q(('concurrency_key', ''), _negated=True))),
+            index=background.models.partial.IndexWhere(fields=['concurrency_key', 'status', 'place'], name='background_run_slots', where=models.Q(models.Q(('status', 'running'), ('status', 'blocked'), _connector='OR'), models.Q(('concurrency_key', ''), _negated=True))),
         ),
         migrations.AddIndex(
             model_name='run',
@@ -399,7 +399,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=background.models.partial.IndexWhere(fields=['status', '-id'], name='background_run_by_status', where=models.Q(('status__in', ('scheduled', 'blocked', 'failed', 'cancelled')))),
+            index=background.models.partial.IndexWhere(fields=['status', '-id'], name='background_run_by_status', where=models.Q(('status', 'scheduled'), ('status', 'blocked'), ('status', 'failed'), ('status', 'cancelled'), _connector='OR')),
         ),
         migrations.AddIndex(
             model_name='run',

@@ -152,7 +152,9 @@ def _lengthen(holder: Holder, first: Claim, most: int) -> list[Claim]:
     slots_in_use([first.concurrency_key])
     if given_up(holder).exists() or not held_rows(holder).filter(token=first.token).exists():
         return []
-    rows = Run.objects.using(database_alias()).filter(concurrency_key=first.concurrency_key, status=Status.BLOCKED)
+    rows = (
+        Run.objects.using(database_alias()).keyed().filter(concurrency_key=first.concurrency_key, status=Status.BLOCKED)
+    )
     rows = rows.filter(task=first.task, job=first.job_id, queue=first.queue, executor=first.executor, lost=0)
     # Not what this lane had before: its token would fit again, and with it an outcome whose answer was lost.
     rows = rows.exclude(started_at=first.started_at)

@@ -103,8 +103,12 @@ def _lengthen(lanes: list[list[Candidate]], waiting: list[Candidate], more: int,
     lanes = [lane for lane in lanes if lane[0].task == first.task]
     if more <= 0 or any(lane[0].lost for lane in lanes):
         return waiting
-    rows = Run.objects.using(database_alias()).filter(
-        concurrency_key=first.concurrency_key, status=Status.BLOCKED, queue=first.queue, executor=first.executor
+    rows = (
+        Run.objects.using(database_alias())
+        .keyed()
+        .filter(
+            concurrency_key=first.concurrency_key, status=Status.BLOCKED, queue=first.queue, executor=first.executor
+        )
     )
     wanted = more * len(lanes) - len(waiting)
     found = waiting + (look(rows.order_by("place"), wanted) if wanted > 0 else [])
@@ -162,7 +166,9 @@ def slots_in_use(keys: Collection[str]) -> dict[str, int]:
         lock_key(key)
     if not keys:
         return {}
-    rows = Run.objects.using(database_alias()).filter(concurrency_key__in=keys, status=Status.RUNNING).order_by()
+    rows = (
+        Run.objects.using(database_alias()).keyed().filter(concurrency_key__in=keys, status=Status.RUNNING).order_by()
+    )
     counts = dict(rows.values_list("concurrency_key").annotate(Count("token", distinct=True)))
     return {key: counts.get(key, 0) for key in keys}
 
@@ -175,7 +181,7 @@ def unblock(keys: Iterable[str]) -> int:
     moved = 0
     used = slots_in_use(set(keys))
     for key in sorted(used):
-        rows = Run.objects.using(database_alias()).filter(concurrency_key=key, status=Status.BLOCKED)
+        rows = Run.objects.using(database_alias()).keyed().filter(concurrency_key=key, status=Status.BLOCKED)
         waiting = rows.order_by("place").values_list("id", "job_id", "trigger", "concurrency")
         if (first := waiting.first()) is None:
             continue

@@ -91,8 +91,10 @@ def _prune_hosts(now: datetime) -> None:
 def _prune_slots() -> None:
     """Forget the locks of concurrency keys without open runs; whoever needs one makes it anew (see `lock_key`)."""
     alias = database_alias()
-    names = Lease.objects.using(alias).filter(name__startswith="slots:").values_list("name", flat=True)
-    keys = Run.objects.using(alias).open().exclude(concurrency_key="").values_list("concurrency_key", flat=True)
+    names = list(Lease.objects.using(alias).filter(name__startswith="slots:").values_list("name", flat=True))
+    if not names:
+        return
+    keys = Run.objects.using(alias).open().keyed().values_list("concurrency_key", flat=True)
     used = {f"slots:{key}"[:200] for key in keys.distinct()}
     unused = [name for name in names if name not in used]
     for start in range(0, len(unused), BATCH):
