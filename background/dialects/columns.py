@@ -16,6 +16,7 @@ from django.db import connections, models
 
 # Values of these types every driver takes as they are.
 PLAIN = {int, str, type(None)}
+WHOLE = {int}
 # Columns besides those with choices that have few values: what the code declares.
 FEW = {"task", "backend", "queue", "executor"}
 HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -142,10 +143,17 @@ def _are_alike(values: Sequence[Any], is_json: bool) -> bool:
     return values.count(values[0]) == len(values)
 
 
+def _json(value: Any) -> str:
+    """Return JSON; a list of whole numbers, as keys of rows are, looks the same in Python and takes a fifth of the time."""
+    if type(value) is list and set(map(type, value)) <= WHOLE:
+        return str(value)
+    return json.dumps(value)
+
+
 def driver_values(field: Any, values: Sequence[Any], connection: Any) -> list[Any]:
     """Return the values of one column as the driver takes them."""
     if isinstance(field, models.JSONField):
-        return [None if value is None else json.dumps(value) for value in values]
+        return [None if value is None else _json(value) for value in values]
     if isinstance(field, models.UUIDField) and all(values):
         return [value.hex for value in values]
     if isinstance(field, models.DateTimeField) and connection.timezone is UTC:

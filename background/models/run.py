@@ -326,14 +326,14 @@ class Run(models.Model):
         return {name: getattr(value, "value", value) for name, value in defaults.items()}
 
     @classmethod
-    def lean(cls, columns: Mapping[str, Any], alias: str) -> Run:
-        """Return a new run with these columns, which are all there are, for a tenth of what Django's constructor costs.
+    def lean(cls, columns: Mapping[str, Any], alias: str, **own: Any) -> Run:
+        """Return a new run with these columns, which are all there are but for its `own`, for a tenth of what Django's constructor costs.
 
         It counts as saved: whoever asks for it writes it to the database `alias`.
         """
         run, state = cls.__new__(cls), ModelState()
         state.adding, state.db = False, alias
-        run.__dict__ = {**columns, "id": uuid7(), "errors": [], "_state": state}
+        run.__dict__ = {**columns, **own, "id": uuid7(), "errors": [], "_state": state}
         return run
 
     @property

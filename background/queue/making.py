@@ -60,16 +60,8 @@ class Mold:
         task, place = self.task, self.place + after
         args = json_ready(list(args), self.name) if args else []
         kwargs = json_ready(dict(kwargs), self.name) if kwargs else {}
-        run = Run.lean(
-            {
-                **self.columns,
-                "args": args,
-                "kwargs": kwargs,
-                "place": place,
-                "position": place if self.is_due else None,
-            },
-            self.alias,
-        )
+        position = place if self.is_due else None
+        run = Run.lean(self.columns, self.alias, args=args, kwargs=kwargs, place=place, position=position)
         if self.unique or self.is_limited:
             bind(task.func, task.takes_context, args, kwargs, self.name)
         if self.unique:

@@ -316,7 +316,7 @@ def test_rows_that_are_inserted_together_are_as_one_by_one(db, differing):
     """Columns that are alike may be sent once; what they hold is the same."""
     now = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
     values = {
-        "args": [[], [1, "ü", None]], "kwargs": [{}, {"a": [True]}], "result": [None, {"x": 1}], "errors": [[], [{"e": 1}]],
+        "args": [[12, -3], [1, "ü", None, True]], "kwargs": [{}, {"a": [True]}], "result": [None, {"x": 1}], "errors": [[], [{"e": 1}]],
         "priority": [0, 5], "position": [None, 7], "scheduled_for": [None, now], "run_after": [now, None], "timeout": [None, 1.5],
         "token": [None, uuid.uuid4()], "queue": ["default", "mail"], "unique_key": [None, "k"], "host_id": [None, uuid.uuid4()],
         "lost": [1, 0], "progress_done": [0.5, None], "status": ["ready", "running"], "job_name": ["", "nämé'\"%s"],
