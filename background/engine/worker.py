@@ -233,6 +233,8 @@ class Worker(EngineService):
     @property
     def filter(self) -> Filter:
         """Which runs it takes."""
+        if not self._unknown:
+            return self.host.filter
         return replace(self.host.filter, not_tasks=tuple(sorted(self._unknown)))
 
     def _known(self, claims: list[Claim]) -> list[Claim]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import F, QuerySet
@@ -59,13 +58,14 @@ def claim_next(
     The first of `rooms` is the one that is expected: if it is not that, one statement was in vain. Blocks as `claim`.
     """
     name = next(iter(rooms))
-    found, taken = take_plain(holder, rooms[name], replace(which, executors=tuple(rooms)), uuid.uuid4(), name)
+    found, taken = take_plain(holder, rooms[name], which.of(tuple(rooms)), uuid.uuid4(), name)
     if found and not taken:
         name = found[0].executor
     rest = [one for one in found[len(taken) :] if one.executor == name]
-    which = replace(which, executors=(name,))
     more = len(found) >= rooms[next(iter(rooms))] or len(found) > len(taken)
-    return name, taken + _the_rest(rest, holder, rooms[name] - len(taken), which, depth(name)), more
+    if rest:
+        taken += _the_rest(rest, holder, rooms[name] - len(taken), which.of((name,)), depth(name))
+    return name, taken, more
 
 
 def _the_rest(found: list[Candidate], holder: Holder, limit: int, which: Filter, depth: Depth | None) -> list[Claim]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,10 @@ class Filter:
     excluded: tuple[str, ...] = ()
     executors: tuple[str, ...] = ("thread", "loop", "process")
     not_tasks: tuple[str, ...] = ()
+
+    def of(self, executors: tuple[str, ...]) -> Filter:
+        """Return what of it these executors take."""
+        return self if executors == self.executors else replace(self, executors=executors)
 
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make
