@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, InterfaceError, OperationalError, connections, models, transaction
 
-from background.dialects.columns import Columns, driver_values
+from background.dialects.columns import CONSTANTS, Columns, driver_values
 from background.dialects.compiled import Compiled
 from background.exceptions import TookTooLong
 from background.models.clock import DatabaseNow
@@ -26,7 +26,8 @@ T = TypeVar("T")
 CHANNEL = "background"
 logger = logging.getLogger("background.dialects")
 
-EMPTY = {None: "NULL", "": "''"}
+# What an update writes into its text: not numbers, for a column of truth values takes none.
+EMPTY = {value: CONSTANTS[value] for value in (None, "")}
 
 # Attempts for a transaction that the database broke off in favour of another.
 ATTEMPTS = 8
@@ -160,6 +161,9 @@ class Dialect:
     def is_overtime(self, error: OperationalError) -> bool:
         return False
 
+    def renew_statistics(self, model: type[models.Model]) -> None:
+        """Tell the planner what is in a table, where the database does not do so by itself. Blocks for some milliseconds."""
+
     def among(self, name: str, values: Iterable[Any]) -> models.Q:
         """Return the condition that a column has one of many values."""
         return models.Q(**{f"{name}__in": list(values)})
@@ -257,9 +261,6 @@ class Dialect:
 
     def _list(self, glue: str, pattern: str, names: Iterable[str]) -> str:
         return glue.join(pattern.format(self._quote(name)) for name in names)
-
-    def renew_statistics(self, model: type[models.Model]) -> None:
-        """Tell the planner what is in a table, where the database does not do so by itself. Blocks for some milliseconds."""
 
     def _ready(self, model: type[models.Model], name: str, values: Sequence[Any]) -> list[Any]:
         return driver_values(model._meta.get_field(name), values, connections[self.alias])

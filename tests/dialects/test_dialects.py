@@ -14,6 +14,8 @@ from background.dialects.base import ATTEMPTS
 from background.exceptions import TookTooLong
 from background.models import Lease, Run
 from background.models.clock import DatabaseNow
+from background.queue.enqueue import enqueue_many
+from tests.app import background as tasks
 from tests.queue.helpers import at_once
 
 pytestmark = pytest.mark.django_db
@@ -354,6 +356,19 @@ def test_a_plan_of_a_connection_that_prepares_statements_serves_for_seconds(monk
     with connection.cursor() as cursor:
         cursor.execute(texts[0])
         assert cursor.fetchone() == (1,)
+
+
+def test_statistics_are_renewed_where_the_database_does_not_do_so_by_itself(db):
+    enqueue_many([(tasks.note, ["a"], {})] * 3)
+    dialect().renew_statistics(Run)
+    assert Run.objects.count() == 3
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT stat FROM sqlite_stat1 WHERE tbl = 'background_run' AND idx = 'background_run_claim'"
+            )
+            assert cursor.fetchall() == [("3 1",)]
+            assert cursor.execute("PRAGMA analysis_limit").fetchone() == (0,)  # the site's own ANALYZE looks at all
 
 
 def test_a_row_that_is_inserted_twice_is_refused(db):
